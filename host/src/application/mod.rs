@@ -1,0 +1,1 @@
+//! What is locked while the consistency points are fixed.

@@ -1,0 +1,1 @@
+//! Archives: writing, reading, verifying and mirroring trees.

@@ -1,0 +1,1 @@
+//! `bkhost.toml`: typed, documented, and strict.

@@ -1,0 +1,17 @@
+//! bkhost: application-consistent backups whose vendor-specific parts are sandboxed WebAssembly plugins.
+//!
+//! Dependencies point one way: `cli` → `run` → {`application`, `plugin`, `archive`, `store`, `report`};
+//! `plugin` → `capability`. Nothing points back.
+
+pub mod application;
+pub mod archive;
+pub mod capability;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod plugin;
+pub mod report;
+pub mod run;
+pub mod store;
+
+pub use error::{Error, ErrorKind, Result, ResultExt};

@@ -1,0 +1,3 @@
+//! The `bkhost` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Strategies: loading, compiling, binding and calling components.

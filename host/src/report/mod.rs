@@ -1,0 +1,50 @@
+//! What a run tells: one stream of events, rendered by sinks.
+
+mod event;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use event::{Event, Level, Phase};
+
+/// Renders events somewhere.
+pub trait Sink: Send {
+    /// Take one event. Must not block for long and cannot fail: reporting never fails a backup.
+    fn event(&mut self, event: &Event);
+}
+
+/// The handle through which everything reports. Cheap to clone.
+#[derive(Clone)]
+pub struct Reporter {
+    sinks: Arc<Mutex<Vec<Box<dyn Sink>>>>,
+}
+
+impl Reporter {
+    /// A reporter that writes to these sinks.
+    #[must_use]
+    pub fn new(sinks: Vec<Box<dyn Sink>>) -> Self {
+        Self { sinks: Arc::new(Mutex::new(sinks)) }
+    }
+
+    /// A reporter that tells nobody.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self::new(Vec::new())
+    }
+
+    /// Report an event.
+    pub fn event(&self, event: &Event) {
+        for sink in self.sinks.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            sink.event(event);
+        }
+    }
+
+    /// Report a message.
+    pub fn message(&self, level: Level, part: Option<&str>, text: impl Into<String>) {
+        self.event(&Event::Message { level, part: part.map(str::to_owned), text: text.into() });
+    }
+
+    /// Report progress of a part's step.
+    pub fn progress(&self, part: &str, what: &str, done: u64, total: Option<u64>) {
+        self.event(&Event::Progress { part: part.to_owned(), what: what.to_owned(), done, total });
+    }
+}
