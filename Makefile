@@ -1,0 +1,58 @@
+# Each target does its own set-up, and each but `clean` may be the first command on a fresh machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := build
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+BKHOST := $(TARGET)/release/bkhost
+SETUP := tests/scripts/setup.sh
+
+.PHONY: demo test build plugins host bench lint clean
+
+## demo: build, then back up and restore a small home behind a simulated Bitbucket. Needs no root and no service.
+demo: host
+	$(BKHOST) demo
+
+## test: install the systems that the tests drive, build, and run every test.
+test: export BKHOST_BIN := $(BKHOST)
+test: export BKHOST_TEST_GUESTS := $(TARGET)/test-guests
+test: export BKHOST_PLUGINS := $(TARGET)/plugins
+test:
+	$(SETUP) build test
+	sdk/build-guests.sh --tests
+	$(MAKE) --no-print-directory host
+	cargo test --release --workspace --exclude bkhost-test-guests
+
+## build: the release build, in dist/.
+build: host
+	rm -rf dist.new && mkdir -p dist.new/plugins
+	cp $(BKHOST) dist.new/bkhost
+	cp $(TARGET)/plugins/*.wasm $(TARGET)/plugins/SHA256SUMS dist.new/plugins/
+	rm -rf dist && mv dist.new dist
+	@echo "dist/bkhost and its plugins:" && cat dist/plugins/SHA256SUMS
+
+## plugins: all strategies, as components.
+plugins:
+	$(SETUP) build
+	sdk/build-guests.sh
+
+# The digests of the plugins are compiled into the binary: a plugin that was changed later is a third party's.
+host: plugins
+	BKHOST_DIGESTS="$$(cat $(TARGET)/plugins/SHA256SUMS)" cargo build --release -p bkhost
+	ln -sfn ../plugins $(TARGET)/release/plugins
+
+## lint: formatting, clippy without warnings.
+lint:
+	$(SETUP) build
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+## bench: ratios against the usual tools, measured in one run on the same data.
+bench: host
+	$(SETUP) test
+	tests/bench/run.sh
+
+clean:
+	cargo clean
+	rm -rf dist

@@ -1,0 +1,237 @@
+//! The journal of a run: what was done to the outside world, and so what has to be undone.
+//!
+//! One file of JSON lines per run, mode 0600 (it holds lock tokens), each record synced to disk before its side effect
+//! happens. A torn last line is what a power cut leaves and is tolerated; damage anywhere else is an error.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::SetId;
+use crate::application::Held;
+use crate::archive::set::SnapshotRecord;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+
+/// One step of a run that changes something outside this process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Record {
+    /// The run began.
+    Begun {
+        /// The instance.
+        instance: String,
+        /// The process that runs it.
+        pid: u32,
+        /// The machine's boot: after another boot, none of the run's processes lives.
+        boot_id: String,
+    },
+    /// The application is about to be, or is, held (or was released). Undone by releasing it.
+    Application {
+        /// What releases it.
+        held: Held,
+    },
+    /// A strategy is about to make a snapshot. Undone by the plugin's `discard`.
+    Capturing {
+        /// The part.
+        part: String,
+        /// What the snapshot's name contains.
+        label: String,
+    },
+    /// A strategy made a snapshot. Undone by the plugin's `delete`.
+    Captured {
+        /// The part.
+        part: String,
+        /// What was made.
+        snapshot: SnapshotRecord,
+    },
+    /// A child process (the leader of its process group) was started. Undone by killing the group.
+    ChildStarted {
+        /// The process group.
+        pgid: u32,
+    },
+    /// A child process and its group are gone.
+    ChildEnded {
+        /// The process group.
+        pgid: u32,
+    },
+    /// Objects are about to be written to a store. Undone by removing the unpublished set.
+    Storing {
+        /// The store.
+        store: String,
+    },
+    /// The set is about to become visible: from here on nothing of it is undone by the run.
+    Publishing,
+    /// The set is published.
+    Published,
+    /// What a strategy made for reading was given back, or its snapshot was undone.
+    Closed {
+        /// The part.
+        part: String,
+    },
+    /// The run is over and left nothing to undo.
+    Ended {
+        /// Whether it published a set.
+        ok: bool,
+    },
+}
+
+/// A record with its place and time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Entry {
+    /// From 0, without gaps.
+    pub seq: u64,
+    /// When it was written.
+    pub time: Timestamp,
+    /// What it says.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// The journal of the run under way.
+pub struct Journal {
+    path: PathBuf,
+    state: Mutex<Writer>,
+}
+
+struct Writer {
+    file: File,
+    next: u64,
+}
+
+impl Journal {
+    /// Start the journal of run `id` in the directory `runs`, which must exist.
+    ///
+    /// # Errors
+    /// If the file exists or cannot be made durable.
+    pub fn create(runs: &Path, id: &SetId) -> Result<Self> {
+        let path = runs.join(format!("{id}.jsonl"));
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .or_error(ErrorKind::Io, || format!("cannot create the run's journal {}", path.display()))?;
+        // The file's name has to survive a power cut too.
+        File::open(runs)
+            .and_then(|dir| dir.sync_all())
+            .or_error(ErrorKind::Io, || format!("cannot sync {}", runs.display()))?;
+        Ok(Self { path, state: Mutex::new(Writer { file, next: 0 }) })
+    }
+
+    /// Append a record; when this returns it is on disk.
+    ///
+    /// # Errors
+    /// If it could not be written and synced: the side effect must not happen then.
+    pub fn write(&self, record: Record) -> Result<()> {
+        let mut writer = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = Entry { seq: writer.next, time: Timestamp::now(), record };
+        let mut line = serde_json::to_vec(&entry)
+            .or_error(ErrorKind::Internal, || "cannot express a journal record as JSON")?;
+        line.push(b'\n');
+        writer
+            .file
+            .write_all(&line)
+            .and_then(|()| writer.file.sync_data())
+            .or_error(ErrorKind::Io, || format!("cannot write to the run's journal {}", self.path.display()))?;
+        writer.next += 1;
+        Ok(())
+    }
+}
+
+/// Read a journal back. A torn last line is left out.
+///
+/// # Errors
+/// If the file cannot be read, or a record other than the last is damaged or missing.
+pub fn read(path: &Path) -> Result<Vec<Entry>> {
+    let unreadable = || format!("cannot read the journal {}", path.display());
+    let mut reader = BufReader::new(File::open(path).or_error(ErrorKind::Io, unreadable)?);
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line).or_error(ErrorKind::Io, unreadable)? == 0 {
+            return Ok(entries);
+        }
+        let number = entries.len() as u64;
+        match serde_json::from_slice::<Entry>(&line) {
+            Ok(entry) if entry.seq == number && line.ends_with(b"\n") => entries.push(entry),
+            // Only the end can be torn: records are synced one after the other.
+            _ if reader.fill_buf().or_error(ErrorKind::Io, unreadable)?.is_empty() && !line.ends_with(b"\n") => {
+                return Ok(entries);
+            }
+            other => {
+                let error = Error::new(
+                    ErrorKind::Damaged,
+                    format!("the journal {} is damaged at its record {number}", path.display()),
+                )
+                .hint("keep the file: it may hold the token that unlocks the application");
+                return Err(match other {
+                    Err(cause) => error.because(cause),
+                    Ok(_) => error,
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn sample() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let id = SetId::generate().unwrap();
+        let journal = Journal::create(dir.path(), &id).unwrap();
+        journal.write(Record::Begun { instance: "i".into(), pid: 1, boot_id: "b".into() }).unwrap();
+        journal.write(Record::Capturing { part: "home".into(), label: "l".into() }).unwrap();
+        journal.write(Record::Ended { ok: true }).unwrap();
+        let path = dir.path().join(format!("{id}.jsonl"));
+        (dir, path)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_private() {
+        let (_dir, path) = sample();
+        let entries = read(&path).unwrap();
+        assert_eq!(entries.len(), 3);
+        assert!(matches!(entries[1].record, Record::Capturing { ref part, .. } if part == "home"));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_torn_last_record_is_left_out_at_every_length() {
+        let (_dir, path) = sample();
+        let whole = std::fs::read(&path).unwrap();
+        let second_ends = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(1).unwrap().0 + 1;
+        for cut in second_ends..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            assert_eq!(read(&path).unwrap().len(), 2, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn damage_before_the_end_is_an_error() {
+        let (_dir, path) = sample();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[3] = b'\x07';
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::Damaged);
+    }
+
+    #[test]
+    fn a_missing_record_is_an_error() {
+        let (_dir, path) = sample();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let without_second: Vec<&str> =
+            text.lines().enumerate().filter(|(n, _)| *n != 1).map(|(_, line)| line).collect();
+        std::fs::write(&path, without_second.join("\n") + "\n").unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::Damaged);
+    }
+}
