@@ -1,1 +1,26 @@
 //! The gate: the only code that holds commands, directories and an HTTP client for guests.
+//!
+//! A guest asks (its [`Manifest`]), the operator grants (a [`Grant`], pinned to the plugin's digest), the host executes
+//! (the [`Gate`]). A denial is a typed [`CallError`] that names the rule and the line of `bkhost.toml` that would allow
+//! the call; it is decided before anything runs.
+
+mod error;
+mod gate;
+mod grant;
+mod http;
+pub mod manifest;
+mod paths;
+mod process;
+mod rights;
+mod secret;
+pub mod units;
+
+pub use error::{CallError, Code};
+pub use gate::{Gate, Mode};
+pub use grant::{Grant, HttpGrant, HttpGrantTable};
+pub use http::{HttpTimeouts, ResponseBody};
+pub use manifest::{Access, Consistency, Manifest};
+pub use paths::{HostPath, Preopen};
+pub use process::{Argument, Completed, NoWitness, Output, Process, Witness};
+pub use rights::{Origin, Rights, RightsRequest};
+pub use secret::{Resolved, Secret, SecretSource};

@@ -1,0 +1,357 @@
+//! A plugin's manifest (`plugin.toml`): what it is, and every capability it asks for, with the reason.
+
+mod check;
+mod template;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{Size, Span};
+use crate::{Error, ErrorKind, Result};
+
+pub(crate) use template::{Element, Piece};
+
+/// The version of the contract and of this file format that this build speaks.
+pub const API: &str = "0.1";
+
+/// The manifest, as its author wrote it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Manifest {
+    /// What the plugin is.
+    pub plugin: PluginInfo,
+    /// How it restores.
+    #[serde(default)]
+    pub restore: Restore,
+    /// The commands it may run, by id.
+    #[serde(default)]
+    pub exec: Vec<ExecRequest>,
+    /// The directories it reads or writes.
+    #[serde(default)]
+    pub directory: Vec<DirectoryRequest>,
+    /// The servers it calls.
+    #[serde(default)]
+    pub http: Vec<HttpRequest>,
+    /// The secrets it needs: by name, never by value.
+    #[serde(default)]
+    pub secret: Vec<SecretRequest>,
+    /// What its code needs to run.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What a plugin is.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PluginInfo {
+    /// Its name: `[a-z0-9][a-z0-9-]{0,31}`.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// The version of the contract: "0.1".
+    pub api: String,
+    /// What sort of thing it backs up.
+    pub kind: Kind,
+    /// How it fixes the consistency point.
+    pub consistency: Consistency,
+    /// One sentence for the operator.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// What sort of thing a plugin backs up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// File systems and block devices.
+    Disk,
+    /// Databases.
+    Database,
+    /// Search indexes.
+    Search,
+    /// Anything else.
+    Other,
+}
+
+/// How a consistency point is fixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// By one instantaneous snapshot of the storage.
+    Atomic,
+    /// By a transaction or snapshot that the vendor's server keeps while it is read.
+    Exported,
+    /// By copying while the application stands still. A zero-downtime run refuses it.
+    Copied,
+}
+
+/// How a plugin restores.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Restore {
+    /// What `--to` means.
+    #[serde(default)]
+    pub target: RestoreTarget,
+}
+
+/// What `bkhost restore --to` means to a plugin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestoreTarget {
+    /// A directory, which the plugin sees as `/target`.
+    Directory,
+    /// A name that the vendor understands: a database, a dataset.
+    #[default]
+    Name,
+}
+
+/// A command the plugin may run.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ExecRequest {
+    /// The name by which the plugin calls it: `[a-z0-9][a-z0-9-]{0,31}`.
+    pub id: String,
+    /// The program's file name; the operator decides which file that is.
+    pub program: String,
+    /// The arguments: literals and `{slots}`. A list inside the list is an optional group, rendered when all its slots
+    /// are given. `{slot...}` is a whole element that is repeated. `{{` and `}}` are literal braces.
+    #[serde(default)]
+    pub argv: Vec<Argv>,
+    /// Why it is needed, for the operator.
+    pub reason: String,
+    /// Whether it changes anything. A dry run only records commands that do.
+    #[serde(default)]
+    pub effect: Effect,
+    /// How long it may run.
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// How much of its stdout is kept; the rest is read and dropped.
+    #[serde(default = "default_max_output")]
+    pub max_output: Size,
+    /// What each slot of `argv` and `stdin` may hold.
+    #[serde(default)]
+    pub slots: BTreeMap<String, Slot>,
+    /// Its environment, beyond the fixed one (LC_ALL, TZ, PATH, HOME).
+    #[serde(default)]
+    pub env: BTreeMap<String, EnvValue>,
+    /// The lines that the plugin may write to its stdin, by id. Without this table, stdin is empty.
+    #[serde(default)]
+    pub stdin: Option<BTreeMap<String, String>>,
+}
+
+/// One entry of `argv`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Argv {
+    /// One argument.
+    One(String),
+    /// Arguments that are rendered together or not at all.
+    Group(Vec<String>),
+}
+
+/// Whether a command changes anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// It only looks.
+    Read,
+    /// It changes something.
+    #[default]
+    Change,
+}
+
+/// What a slot may hold: exactly one of `one-of`, `pattern` and `path`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Slot {
+    /// One of these values: `"config.<key>"` (a value or a list in `[part.config]`), `"restore.to"`, or a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_of: Option<OneOf>,
+    /// With `one-of`: a regular expression for what comes before the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// With `one-of`: a regular expression for what comes after the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suffix: Option<String>,
+    /// A regular expression for the whole value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// A guest path below this root; the command gets the real path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathRoot>,
+    /// The longest value, in bytes; 4096 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
+}
+
+/// Where the allowed values of a slot come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOf {
+    /// `config.<key>` or `restore.to`.
+    Reference(String),
+    /// These.
+    Values(Vec<String>),
+}
+
+/// The guest's directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathRoot {
+    /// `/source/<name>`.
+    Source,
+    /// `/staging`.
+    Staging,
+    /// `/state`.
+    State,
+    /// `/target`.
+    Target,
+}
+
+/// Where the value of an environment variable comes from. A secret or config key that is not set leaves it out.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnvValue {
+    /// The secret of this name.
+    Secret(String),
+    /// `config.<key>`.
+    Config(String),
+    /// This text.
+    Value(String),
+}
+
+/// A directory the plugin asks for, shown to it as `/source/<name>`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DirectoryRequest {
+    /// Its name below `/source`.
+    pub name: String,
+    /// `config.<key>`: the directory, or a list of them (then `/source/<name>/<n>`, from 0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// How the host finds the directories out: `/source/<name>/<n>`, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discover: Option<Discover>,
+    /// Whether it may be written.
+    #[serde(default)]
+    pub access: Access,
+    /// Why it is needed, for the operator.
+    pub reason: String,
+}
+
+/// How the host finds directories out: it runs a command once for each value; stdout is the directory.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Discover {
+    /// The command's id. It must have `effect = "read"`.
+    pub exec: String,
+    /// The slot that gets the value.
+    pub slot: String,
+    /// `config.<key>`: the values.
+    pub each: String,
+}
+
+/// What may be done with a directory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Read.
+    #[default]
+    Read,
+    /// Read and write.
+    Write,
+}
+
+/// A server the plugin calls.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HttpRequest {
+    /// Its origin (`https://host` or `https://host:port`), `config.<key>`, or a text with `{config.<key>}` in it.
+    pub url: String,
+    /// Why it is needed, for the operator.
+    pub reason: String,
+}
+
+/// A secret the plugin's commands or requests need.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SecretRequest {
+    /// Its key in `[part.secrets]`.
+    pub name: String,
+    /// Why it is needed, for the operator.
+    pub reason: String,
+}
+
+/// What a plugin's code needs to run.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Memory, all in all.
+    pub memory: Size,
+    /// CPU time of one call.
+    pub cpu: Span,
+    /// Wall time of one call of `finish` and `restore`.
+    pub long_call: Span,
+    /// Wall time of any other call.
+    pub call: Span,
+    /// Bytes of log messages, over the instance's life.
+    pub log: Size,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: Size(256 << 20),
+            cpu: Span(Duration::from_secs(60)),
+            long_call: Span(Duration::from_secs(24 * 3600)),
+            call: Span(Duration::from_secs(600)),
+            log: Size(1 << 20),
+        }
+    }
+}
+
+fn default_timeout() -> Span {
+    Span(Duration::from_secs(600))
+}
+
+fn default_max_output() -> Size {
+    Size(1 << 20)
+}
+
+impl Manifest {
+    /// Parse and cross-check a manifest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Plugin`] with the line, what is wrong there, and what to write instead.
+    pub fn parse(text: &str) -> Result<Self> {
+        let manifest: Self = toml::from_str(text).map_err(|e| {
+            let line = e.span().map(|span| line_of(text, span.start));
+            invalid(line, e.message().lines().next().unwrap_or_default())
+        })?;
+        check::check(&manifest).map_err(|p| {
+            let line = p.find(text);
+            let error = invalid(line, &p.message);
+            if p.hint.is_empty() { error } else { error.hint(p.hint) }
+        })?;
+        Ok(manifest)
+    }
+
+    /// The command of this id.
+    #[must_use]
+    pub fn command(&self, id: &str) -> Option<&ExecRequest> {
+        self.exec.iter().find(|command| command.id == id)
+    }
+}
+
+fn invalid(line: Option<usize>, message: &str) -> Error {
+    let place = line.map_or_else(|| "plugin.toml".to_owned(), |line| format!("plugin.toml:{line}"));
+    Error::new(ErrorKind::Plugin, format!("{place}: {message}"))
+        .hint("the manifest is part of the plugin: its author has to correct it")
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1
+}
