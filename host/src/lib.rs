@@ -13,5 +13,6 @@ pub mod plugin;
 pub mod report;
 pub mod run;
 pub mod store;
+pub mod units;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};

@@ -1,0 +1,141 @@
+//! Names: of sets, labels, instances and parts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+
+/// A set's id, and that of the run that makes it: `20261121-014200-4f2a9c`, UTC date and time and six random hex digits.
+/// Sorts by time; safe as a file name, in a snapshot's name and in a URL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SetId(String);
+
+impl SetId {
+    /// A new id for a run that starts now.
+    ///
+    /// # Errors
+    /// If the operating system has no random numbers.
+    pub fn generate() -> Result<Self> {
+        let mut random = [0_u8; 3];
+        getrandom::fill(&mut random)
+            .or_error(ErrorKind::Io, || "cannot get random numbers from the operating system")?;
+        let [a, b, c] = random;
+        let now = Timestamp::now().to_zoned(TimeZone::UTC);
+        Ok(Self(format!("{}-{a:02x}{b:02x}{c:02x}", now.strftime("%Y%m%d-%H%M%S"))))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What `capture` gets: unique to the run, at most 64 characters of `[a-z0-9-]`.
+    #[must_use]
+    pub fn label(&self, instance: &str) -> String {
+        format!("bkhost-{instance}-{}", self.0)
+    }
+}
+
+impl fmt::Display for SetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<SetId> for String {
+    fn from(id: SetId) -> Self {
+        id.0
+    }
+}
+
+impl TryFrom<String> for SetId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        let mut fields = text.split('-');
+        let digits = |field: Option<&str>, len: usize, hex: bool| {
+            field.is_some_and(|f| {
+                f.len() == len && f.bytes().all(|b| b.is_ascii_digit() || (hex && matches!(b, b'a'..=b'f')))
+            })
+        };
+        let valid = digits(fields.next(), 8, false)
+            && digits(fields.next(), 6, false)
+            && digits(fields.next(), 6, true)
+            && fields.next().is_none();
+        if valid {
+            Ok(Self(text))
+        } else {
+            Err(Error::new(ErrorKind::Config, format!("`{}` is no set id", text.escape_debug()))
+                .hint("a set id looks like 20261121-014200-4f2a9c; `bkhost list` shows them"))
+        }
+    }
+}
+
+impl FromStr for SetId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+/// Checks an instance's or a part's name, `[a-z0-9][a-z0-9-]{0,31}`: it becomes a directory, part of a label and part of
+/// a snapshot's name.
+///
+/// # Errors
+/// If it has another form; `what` says whose name it is.
+pub fn check_name(what: &str, name: &str) -> Result<()> {
+    let valid = (1..=32).contains(&name.len())
+        && !name.starts_with('-')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if valid {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, format!("`{}` is no valid name for {what}", name.escape_debug()))
+        .hint("1 to 32 characters of a-z, 0-9 and `-`, the first not `-`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_ids_parse_and_make_short_labels() {
+        let id = SetId::generate().unwrap();
+        assert_eq!(id.as_str().parse::<SetId>().unwrap(), id);
+        let label = id.label(&"x".repeat(32));
+        assert!(label.len() <= 64, "{label}");
+        assert!(label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in [
+            "",
+            "..",
+            "20261121-014200",
+            "20261121-014200-4F2A9C",
+            "20261121-014200-4f2a9c-1",
+            "../x",
+            "2026112é-014200-4f2a9c",
+        ] {
+            assert_eq!(text.parse::<SetId>().unwrap_err().kind(), ErrorKind::Config, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_short_and_plain() {
+        for name in ["a", "home", "bitbucket-1", "0", &"x".repeat(32)] {
+            check_name("a part", name).unwrap();
+        }
+        for name in ["", "-a", "A", "a_b", "a.b", "..", "a/b", "é", "a\n", &"x".repeat(33)] {
+            assert_eq!(check_name("a part", name).unwrap_err().kind(), ErrorKind::Config, "{name}");
+        }
+    }
+}
