@@ -1,1 +1,97 @@
-//! Write a bkhost strategy.
+//! Write a bkhost strategy: implement [`Strategy`], name it in [`export!`], build it for `wasm32-wasip2`.
+//!
+//! A strategy decides *what* to do; the host does it. Commands are named in the crate's `plugin.toml` and run by the
+//! host ([`exec`]), bulk bytes are read, compressed and stored by the host ([`Source`]), copies are made by the host
+//! ([`mirror`], [`archive`]). Everything else is ordinary Rust: `std::fs` sees the guest paths that the host granted.
+//!
+//! The README of this crate writes a plugin in ten minutes. [`testing`] runs a strategy natively, in a unit test, against
+//! a host that the test plays.
+//!
+//! ```no_run
+//! use bkhost_sdk::{Archived, Finding, Result, Snapshot, Source, Strategy, exec};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Config {
+//!     volume: String,
+//! }
+//!
+//! struct Acme {
+//!     config: Config,
+//! }
+//!
+//! impl Strategy for Acme {
+//!     type Config = Config;
+//!
+//!     fn new(config: Config) -> Result<Self> {
+//!         Ok(Self { config })
+//!     }
+//!
+//!     fn check(&mut self) -> Result<Vec<Finding>> {
+//!         Ok(vec![match exec::run("version", &[])?.ok() {
+//!             Ok(version) => Finding::info("acme", version.first_line()),
+//!             Err(error) => Finding::failure("acme", &error.message).hint("install acme 2 or newer"),
+//!         }])
+//!     }
+//!
+//!     fn capture(&mut self, label: &str) -> Result<Snapshot> {
+//!         exec::run("snapshot", &[("volume", &self.config.volume), ("label", label)])?.ok()?;
+//!         Snapshot::atomic(label, &label)
+//!     }
+//!
+//!     fn open(&mut self, snapshot: &Snapshot) -> Result<Vec<Source>> {
+//!         Ok(vec![Source::tree("", &format!("/source/volume/.snapshots/{}", snapshot.id))])
+//!     }
+//!
+//!     fn restore(&mut self, _: &Snapshot, _: &[Archived], _: Option<&str>) -> Result<()> {
+//!         bkhost_sdk::archive::extract("", "/target").map(drop)
+//!     }
+//!
+//!     fn delete(&mut self, snapshot: &Snapshot) -> Result<()> {
+//!         self.discard(&snapshot.id)
+//!     }
+//!
+//!     fn discard(&mut self, label: &str) -> Result<()> {
+//!         exec::run("delete", &[("volume", &self.config.volume), ("label", label)])?.ok().map(drop)
+//!     }
+//! }
+//! # fn main() {}
+//! ```
+
+pub mod archive;
+#[doc(hidden)]
+#[allow(missing_docs, unsafe_code, unreachable_pub, unused_qualifications, clippy::all, clippy::restriction)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "plugin",
+        pub_export_macro: true,
+        export_macro_name: "export_guest",
+        default_bindings_module: "bkhost_sdk::bindings",
+    });
+}
+pub mod config;
+mod error;
+pub mod exec;
+mod export;
+pub mod log;
+pub mod mirror;
+pub mod path;
+pub mod progress;
+mod retry;
+mod snapshot;
+mod strategy;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+pub use bindings::bkhost::snapshot::types::{
+    Archived, ArchivedForm, Consistency, Error, ErrorCode, Finding, Severity, Snapshot,
+};
+pub use bindings::exports::bkhost::snapshot::strategy::{FileSource, OutputSource, Source, TreeSource};
+#[doc(hidden)]
+pub use export::{Cell, with};
+pub use retry::retry;
+pub use snapshot::now;
+pub use strategy::Strategy;
+
+/// The result of almost every function here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

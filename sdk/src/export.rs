@@ -1,0 +1,108 @@
+//! From a type that implements `Strategy` to a component's exports.
+
+use std::cell::RefCell;
+use std::thread::LocalKey;
+
+use crate::{Result, Strategy, config};
+
+/// Where the component keeps its one strategy value between calls.
+pub type Cell<S> = RefCell<Option<S>>;
+
+/// Call the strategy, which is made from the part's configuration at the first call.
+///
+/// # Errors
+/// What the call, or the making, returns.
+pub fn with<S: Strategy, T>(cell: &'static LocalKey<Cell<S>>, call: impl FnOnce(&mut S) -> Result<T>) -> Result<T> {
+    cell.with_borrow_mut(|slot| {
+        let strategy = match slot {
+            Some(strategy) => strategy,
+            None => slot.insert(S::new(config::load()?)?),
+        };
+        call(strategy)
+    })
+}
+
+/// Make a component of a type that implements [`Strategy`].
+///
+/// Embeds the crate's `plugin.toml` and `config.schema.json` as the sections from which the host learns, before it runs
+/// anything, what the plugin is and what it asks for. Once per component.
+///
+/// ```ignore
+/// bkhost_sdk::export!(Acme);
+/// bkhost_sdk::export!(Acme, manifest = "guests/acme.toml", schema = "guests/acme.schema.json"); // relative to the crate
+/// ```
+#[macro_export]
+macro_rules! export {
+    ($strategy:ident) => {
+        $crate::export!($strategy, manifest = "plugin.toml", schema = "config.schema.json");
+    };
+    ($strategy:ident, manifest = $manifest:literal, schema = $schema:literal $(,)?) => {
+        #[doc(hidden)]
+        // The exports of a component and its sections have to have the names that the contract gives them; that the
+        // compiler calls unsafe, because another symbol could have the same. These come from one place: here.
+        #[allow(unsafe_code, missing_docs, unreachable_pub)]
+        mod __bkhost_export {
+            use super::$strategy;
+            use $crate::bindings::exports::bkhost::snapshot::strategy as contract;
+
+            ::std::thread_local! {
+                static STRATEGY: $crate::Cell<$strategy> = const { ::std::cell::RefCell::new(None) };
+            }
+
+            struct Exported;
+
+            impl contract::Guest for Exported {
+                fn check() -> $crate::Result<::std::vec::Vec<$crate::Finding>> {
+                    $crate::with(&STRATEGY, |s| $crate::Strategy::check(s))
+                }
+                fn prepare() -> $crate::Result<()> {
+                    $crate::with(&STRATEGY, |s| $crate::Strategy::prepare(s))
+                }
+                fn capture(label: ::std::string::String) -> $crate::Result<$crate::Snapshot> {
+                    $crate::with(&STRATEGY, |s| $crate::Strategy::capture(s, &label))
+                }
+                fn finish(snapshot: $crate::Snapshot) -> $crate::Result<$crate::Snapshot> {
+                    $crate::with(&STRATEGY, |s| $crate::Strategy::finish(s, snapshot))
+                }
+                fn open(snapshot: $crate::Snapshot) -> $crate::Result<::std::vec::Vec<$crate::Source>> {
+                    $crate::with(&STRATEGY, |s| $crate::Strategy::open(s, &snapshot))
+                }
+                fn close(snapshot: $crate::Snapshot) -> $crate::Result<()> {
+                    $crate::with(&STRATEGY, |s| $crate::Strategy::close(s, &snapshot))
+                }
+                fn restore(
+                    snapshot: $crate::Snapshot,
+                    archived: ::std::vec::Vec<$crate::Archived>,
+                    to: ::std::option::Option<::std::string::String>,
+                ) -> $crate::Result<()> {
+                    $crate::with(&STRATEGY, |s| $crate::Strategy::restore(s, &snapshot, &archived, to.as_deref()))
+                }
+                fn list() -> $crate::Result<::std::vec::Vec<$crate::Snapshot>> {
+                    $crate::with(&STRATEGY, |s| $crate::Strategy::list(s))
+                }
+                fn delete(snapshot: $crate::Snapshot) -> $crate::Result<()> {
+                    $crate::with(&STRATEGY, |s| $crate::Strategy::delete(s, &snapshot))
+                }
+                fn discard(label: ::std::string::String) -> $crate::Result<()> {
+                    $crate::with(&STRATEGY, |s| $crate::Strategy::discard(s, &label))
+                }
+            }
+
+            #[cfg(target_arch = "wasm32")]
+            $crate::bindings::export_guest!(Exported with_types_in $crate::bindings);
+
+            const MANIFEST_TEXT: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $manifest));
+            const SCHEMA_TEXT: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $schema));
+
+            #[cfg_attr(target_arch = "wasm32", used)]
+            #[cfg_attr(target_arch = "wasm32", unsafe(link_section = "bkhost:manifest"))]
+            #[allow(dead_code)]
+            static MANIFEST: [u8; MANIFEST_TEXT.len()] = *include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $manifest));
+
+            #[cfg_attr(target_arch = "wasm32", used)]
+            #[cfg_attr(target_arch = "wasm32", unsafe(link_section = "bkhost:config-schema"))]
+            #[allow(dead_code)]
+            static SCHEMA: [u8; SCHEMA_TEXT.len()] = *include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $schema));
+        }
+    };
+}
