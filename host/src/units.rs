@@ -7,15 +7,15 @@ use crate::error::{Error, ErrorKind};
 
 /// A length of time, written `90s`, `5m`, `1h30m`, `2d` or `250ms`. `0s` is valid: what it means is said where it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Duration(std::time::Duration);
+pub struct Span(pub std::time::Duration);
 
 /// A number of bytes, written `64MiB`, `1GiB`, `1500kB` or `4096`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct ByteSize(u64);
+pub struct Size(pub u64);
 
-/// What `Duration` accepts, for error messages.
+/// What `Span` accepts, for error messages.
 const DURATION_FORM: &str = "a number with a unit, such as \"90s\", \"5m\", \"1h30m\" or \"2d\"";
-/// What `ByteSize` accepts, for error messages.
+/// What `Size` accepts, for error messages.
 const SIZE_FORM: &str = "a number with a unit, such as \"512KiB\", \"64MiB\" or \"1GiB\"";
 
 /// The units of a duration in milliseconds, longest first.
@@ -34,39 +34,15 @@ const SIZE_UNITS: [(&str, u64); 10] = [
     ("TB", 1_000_000_000_000),
 ];
 
-impl Duration {
+impl Span {
     /// So many seconds.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(std::time::Duration::from_secs(seconds))
     }
-
-    /// The standard library's type.
-    #[must_use]
-    pub const fn std(self) -> std::time::Duration {
-        self.0
-    }
-
-    /// Whether it is nothing.
-    #[must_use]
-    pub const fn is_zero(self) -> bool {
-        self.0.is_zero()
-    }
 }
 
-impl From<std::time::Duration> for Duration {
-    fn from(duration: std::time::Duration) -> Self {
-        Self(duration)
-    }
-}
-
-impl From<Duration> for std::time::Duration {
-    fn from(duration: Duration) -> Self {
-        duration.0
-    }
-}
-
-impl FromStr for Duration {
+impl FromStr for Span {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
@@ -98,7 +74,7 @@ impl FromStr for Duration {
     }
 }
 
-impl fmt::Display for Duration {
+impl fmt::Display for Span {
     /// The form that parses back to the same value (whole milliseconds).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut left = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
@@ -115,21 +91,7 @@ impl fmt::Display for Duration {
     }
 }
 
-impl ByteSize {
-    /// So many bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: u64) -> Self {
-        Self(bytes)
-    }
-
-    /// In bytes.
-    #[must_use]
-    pub const fn bytes(self) -> u64 {
-        self.0
-    }
-}
-
-impl FromStr for ByteSize {
+impl FromStr for Size {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
@@ -146,7 +108,7 @@ impl FromStr for ByteSize {
     }
 }
 
-impl fmt::Display for ByteSize {
+impl fmt::Display for Size {
     /// The form that parses back to the same value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, factor) = [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
@@ -240,13 +202,11 @@ macro_rules! as_string {
     };
 }
 
-as_string!(Duration, "Duration", DURATION_FORM, "^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$");
-as_string!(ByteSize, "ByteSize", SIZE_FORM, "^[0-9]+(B|KiB|MiB|GiB|TiB|kB|KB|MB|GB|TB)?$");
+as_string!(Span, "Span", DURATION_FORM, "^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$");
+as_string!(Size, "Size", SIZE_FORM, "^[0-9]+(B|KiB|MiB|GiB|TiB|kB|KB|MB|GB|TB)?$");
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration as Std;
-
     use super::*;
 
     #[test]
@@ -261,9 +221,9 @@ mod tests {
             ("2d", 172_800_000),
             ("1m1ms", 60_001),
         ] {
-            let parsed: Duration = text.parse().unwrap();
-            assert_eq!(parsed.std(), Std::from_millis(millis), "{text}");
-            assert_eq!(parsed.to_string().parse::<Duration>().unwrap(), parsed, "{text}");
+            let parsed: Span = text.parse().unwrap();
+            assert_eq!(parsed.0, std::time::Duration::from_millis(millis), "{text}");
+            assert_eq!(parsed.to_string().parse::<Span>().unwrap(), parsed, "{text}");
         }
     }
 
@@ -284,10 +244,10 @@ mod tests {
             "18446744073709551615d",
             "99999999999999999999s",
         ] {
-            let error = text.parse::<Duration>().unwrap_err();
+            let error = text.parse::<Span>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{text}");
         }
-        assert!("99999999999999999999s".parse::<Duration>().unwrap_err().message().contains("too long"));
+        assert!("99999999999999999999s".parse::<Span>().unwrap_err().message().contains("too long"));
     }
 
     #[test]
@@ -301,16 +261,16 @@ mod tests {
             ("1GiB", 1 << 30),
             ("7B", 7),
         ] {
-            let parsed: ByteSize = text.parse().unwrap();
-            assert_eq!(parsed.bytes(), bytes, "{text}");
-            assert_eq!(parsed.to_string().parse::<ByteSize>().unwrap(), parsed, "{text}");
+            let parsed: Size = text.parse().unwrap();
+            assert_eq!(parsed.0, bytes, "{text}");
+            assert_eq!(parsed.to_string().parse::<Size>().unwrap(), parsed, "{text}");
         }
     }
 
     #[test]
     fn what_is_no_size_is_refused() {
         for text in ["", "MiB", "1.5GiB", "-1", "64 MiB", "64mib", "64MiB1", "17000000TiB", "18446744073709551616"] {
-            assert_eq!(text.parse::<ByteSize>().unwrap_err().kind(), ErrorKind::Config, "{text}");
+            assert_eq!(text.parse::<Size>().unwrap_err().kind(), ErrorKind::Config, "{text}");
         }
     }
 
@@ -337,7 +297,7 @@ mod tests {
             (7_380_000, "2h 03m"),
             (273_600_000, "3d 04h"),
         ] {
-            assert_eq!(human_duration(Std::from_millis(millis)), text);
+            assert_eq!(human_duration(std::time::Duration::from_millis(millis)), text);
         }
     }
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::id::{SetId, check_name};
 use crate::error::{Error, ErrorKind, Result};
 
+pub use crate::capability::Consistency;
 pub use seal::{open, seal};
 
 /// The version of the format that is written, `major.minor`.
@@ -92,18 +93,6 @@ pub struct ApplicationRecord {
     pub locked_ms: u64,
     /// Of it, waiting for the application to drain.
     pub drain_ms: u64,
-}
-
-/// How a consistency point was fixed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Consistency {
-    /// By one instantaneous snapshot of the storage.
-    Atomic,
-    /// By a transaction or snapshot that the vendor's server keeps while it is read.
-    Exported,
-    /// By copying while the application stood still.
-    Copied,
 }
 
 /// What a strategy captured of its part, as the contract's `snapshot`. Handed back unchanged to a fresh instance.

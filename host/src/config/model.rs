@@ -1,0 +1,225 @@
+//! The keys of `bkhost.toml`. The doc comments are the reference: the JSON Schema carries them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::capability::{Grant, SecretSource};
+use crate::units::{Size, Span};
+
+/// The whole of `bkhost.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// What is backed up, as a whole.
+    pub instance: Instance,
+    /// What is locked while the consistency points are fixed.
+    pub application: Application,
+    /// What is backed up, piece by piece.
+    #[serde(rename = "part")]
+    pub parts: Vec<Part>,
+    /// Where sets are kept. Exactly one, so far.
+    #[serde(rename = "store")]
+    pub stores: Vec<StoreConfig>,
+    /// Which sets are kept.
+    #[serde(default)]
+    pub retention: Retention,
+    /// How parts are archived.
+    #[serde(default)]
+    pub archive: Archive,
+    /// What plugins that did not come with this bkhost may do.
+    #[serde(default, rename = "grant")]
+    pub grants: Vec<Grant>,
+}
+
+/// `[instance]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Instance {
+    /// Names sets, snapshots, and what a restore asks to be typed: 1 to 32 characters of `a-z`, `0-9` and `-`.
+    pub name: String,
+    /// Where the journal, locks and the compilation cache are kept: an absolute path. Default: /var/lib/bkhost for root,
+    /// else $XDG_STATE_HOME/bkhost or ~/.local/state/bkhost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
+}
+
+/// `[application]`: what is locked while the consistency points are fixed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Application {
+    /// Bitbucket, by its maintenance API.
+    Bitbucket(Bitbucket),
+    /// There is nothing to lock.
+    None(NoApplication),
+}
+
+impl Application {
+    /// The value of `type`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Bitbucket(_) => "bitbucket",
+            Self::None(_) => "none",
+        }
+    }
+
+    /// The largest time between the first and the last consistency point that a run without a lock accepts.
+    #[must_use]
+    pub fn max_skew(&self) -> std::time::Duration {
+        match self {
+            Self::Bitbucket(Bitbucket { max_skew, .. }) | Self::None(NoApplication { max_skew }) => max_skew.0,
+        }
+    }
+}
+
+/// `[application] type = "bitbucket"`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Bitbucket {
+    /// Its base URL: `http://127.0.0.1:7990`.
+    pub url: String,
+    /// A user with the permission SYS_ADMIN.
+    pub username: String,
+    /// That user's password: where it is, never itself.
+    pub password: SecretSource,
+    /// How long it may take to finish what it was doing, once locked.
+    #[serde(default = "drain_timeout")]
+    pub drain_timeout: Span,
+    /// How long it may stay locked, all in all: then it is given back, whatever happens to the backup.
+    #[serde(default = "max_lock_time")]
+    pub max_lock_time: Span,
+    /// Take no lock. Refused for parts whose consistency is `copied`, and by servers older than 4.8.
+    #[serde(default)]
+    pub zero_downtime: bool,
+    /// With `zero-downtime`: the largest time between the first and the last part's consistency point.
+    #[serde(default = "max_skew")]
+    pub max_skew: Span,
+}
+
+/// `[application] type = "none"`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NoApplication {
+    /// The largest time between the first and the last part's consistency point.
+    #[serde(default = "max_skew")]
+    pub max_skew: Span,
+}
+
+impl Default for NoApplication {
+    fn default() -> Self {
+        Self { max_skew: max_skew() }
+    }
+}
+
+/// `[[part]]`: one thing to back up, handled by one strategy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Part {
+    /// Names its objects in a set: 1 to 32 characters of `a-z`, `0-9` and `-`, unlike those of all other parts.
+    pub name: String,
+    /// The strategy: a path to a `.wasm` file, or a file name that is looked up beside the program.
+    pub plugin: String,
+    /// Parts whose consistency point has to be fixed before this one's.
+    #[serde(default)]
+    pub after: Vec<String>,
+    /// The user whose rights the plugin's commands get. Default: the user that bkhost runs as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<String>,
+    /// The plugin's own keys, checked against its schema.
+    #[serde(default, deserialize_with = "super::json::plugin_config")]
+    pub config: serde_json::Map<String, Value>,
+    /// The secrets that the plugin's commands get, by name: where each is, never itself.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Where a program is that the plugin's commands name, if not in the system's directories: `pg_dump =
+    /// "/opt/pg/bin/pg_dump"`.
+    #[serde(default)]
+    pub programs: BTreeMap<String, PathBuf>,
+    /// What its plugin may use up.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The keys of `config` that came from a flag as bare text, whose type only the plugin's schema can tell: see
+    /// [`Part::fit`].
+    #[serde(skip)]
+    pub(super) loose: BTreeSet<String>,
+}
+
+/// `[part.limits]`: what a plugin may use up. What is left out is as the plugin's manifest says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Limits {
+    /// Memory, all in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// CPU time of one call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Span>,
+    /// Wall time of one call, other than `finish` and `restore`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Span>,
+    /// Wall time of one call of `finish` and `restore`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_call: Option<Span>,
+    /// Bytes of log messages in a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Size>,
+}
+
+/// `[[store]]`: a place for sets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StoreConfig {
+    /// A directory: an absolute path.
+    pub to: String,
+}
+
+/// `[retention]`: which sets are kept. Only proved sets count, and the last proved one is never deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Retention {
+    /// So many of the newest proved sets; 0 keeps all.
+    #[serde(default)]
+    pub keep_last: u32,
+}
+
+/// `[archive]`: how parts are archived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Archive {
+    /// The level of zstd, 1 (fast) to 19 (small).
+    #[serde(default = "level")]
+    #[schemars(range(min = 1, max = 19))]
+    pub level: i32,
+    /// Threads that compress one part; 0 is one per processor.
+    #[serde(default)]
+    #[schemars(range(max = 256))]
+    pub threads: u32,
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self { level: level(), threads: 0 }
+    }
+}
+
+fn drain_timeout() -> Span {
+    Span::from_secs(5 * 60)
+}
+
+fn max_lock_time() -> Span {
+    Span::from_secs(15 * 60)
+}
+
+fn max_skew() -> Span {
+    Span::from_secs(60)
+}
+
+fn level() -> i32 {
+    3
+}

@@ -1,0 +1,207 @@
+//! What a store holds.
+
+use std::cmp::Reverse;
+
+use super::backend::{MARKER, Store, set_dir};
+use super::error::failed;
+use super::object::ObjectReader;
+use super::write::MANIFEST_PART;
+use crate::archive::SetId;
+use crate::archive::check_name;
+use crate::archive::set::{self, MANIFEST, SetManifest, check_object_name};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A manifest larger than this is none: a run of thousands of parts has less than a hundredth.
+const MAX_MANIFEST: u64 = 64 << 20;
+
+/// What a set is worth.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SetState {
+    /// It was proved when it was made, and all its objects are there in their sizes.
+    Proved(Box<SetManifest>),
+    /// It cannot be trusted, and why.
+    Damaged(String),
+    /// A run has not completed it: one that is under way, or one that was interrupted.
+    Unpublished,
+}
+
+/// One set of a store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetEntry {
+    /// Its id.
+    pub id: SetId,
+    /// What it is worth.
+    pub state: SetState,
+}
+
+impl SetEntry {
+    /// The manifest, if the set is proved.
+    #[must_use]
+    pub fn manifest(&self) -> Option<&SetManifest> {
+        match &self.state {
+            SetState::Proved(manifest) => Some(manifest),
+            SetState::Damaged(_) | SetState::Unpublished => None,
+        }
+    }
+}
+
+/// A set that can be read.
+#[derive(Debug, Clone)]
+pub struct StoredSet {
+    store: Store,
+    dir: String,
+    /// Its manifest.
+    pub manifest: SetManifest,
+}
+
+impl StoredSet {
+    /// Opens an object of the manifest.
+    ///
+    /// # Errors
+    /// `NotFound` if the manifest does not name it, `Damaged` if it is gone, `Store` if it cannot be read.
+    pub fn object(&self, file: &str) -> Result<ObjectReader> {
+        if !self.manifest.objects().any(|object| object.file == file) {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("the set {} has no object `{}`", self.manifest.id, file.escape_debug()),
+            ));
+        }
+        ObjectReader::open(&self.store, format!("{}/{file}", self.dir))
+    }
+}
+
+impl Store {
+    /// The instances that have something here.
+    ///
+    /// # Errors
+    /// `Store` if it cannot be read.
+    pub fn instances(&self) -> Result<Vec<String>> {
+        let names = self.names("")?;
+        Ok(names
+            .into_iter()
+            .filter(|(name, dir)| *dir && check_name("an instance", name).is_ok())
+            .map(|n| n.0)
+            .collect())
+    }
+
+    /// All sets of an instance, newest first. Reads manifests and sizes, not objects.
+    ///
+    /// # Errors
+    /// `Store` if it cannot be read. A set that cannot be read is an entry, not an error.
+    pub fn list(&self, instance: &str) -> Result<Vec<SetEntry>> {
+        check_name("an instance", instance)?;
+        let mut entries = Vec::new();
+        for (name, is_dir) in self.names(instance)? {
+            // What has another name is not ours.
+            if let (true, Ok(id)) = (is_dir, name.parse::<SetId>()) {
+                let state = match self.look(instance, &id) {
+                    Ok(state) => state,
+                    // Removed meanwhile.
+                    Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                    Err(e) => SetState::Damaged(with_cause(&e)),
+                };
+                entries.push(SetEntry { id, state });
+            }
+        }
+        entries.sort_by_key(|entry| Reverse(entry.id.clone()));
+        Ok(entries)
+    }
+
+    /// Opens a set for reading.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none or it was never completed, `Damaged` if it cannot be trusted, `Store` if it cannot be
+    /// read.
+    pub fn open_set(&self, instance: &str, id: &SetId) -> Result<StoredSet> {
+        let dir = set_dir(instance, id)?;
+        match self.look(instance, id)? {
+            SetState::Proved(manifest) => Ok(StoredSet { store: self.clone(), dir, manifest: *manifest }),
+            SetState::Damaged(why) => Err(Error::new(ErrorKind::Damaged, format!("the set {id} is damaged: {why}"))),
+            SetState::Unpublished => Err(Error::new(ErrorKind::NotFound, format!("the set {id} was never completed"))
+                .hint("`bkhost list` shows the sets that can be restored")),
+        }
+    }
+
+    /// What a set is worth.
+    fn look(&self, instance: &str, id: &SetId) -> Result<SetState> {
+        let dir = set_dir(instance, id)?;
+        let names = self.names(&dir)?;
+        let has = |name: &str| names.iter().any(|(n, is_dir)| n == name && !is_dir);
+        if names.is_empty() {
+            let exists = self.root.join(&dir).is_dir();
+            // An empty directory: a run died between making it and marking it, or a deletion before its last step.
+            return if exists {
+                Ok(SetState::Unpublished)
+            } else {
+                Err(Error::new(ErrorKind::NotFound, format!("the store {} has no set {id}", self.location()))
+                    .hint(format!("`bkhost list` shows the sets of `{instance}`")))
+            };
+        }
+        if !has(MANIFEST) {
+            return Ok(if has(MARKER) {
+                SetState::Unpublished
+            } else {
+                SetState::Damaged(format!("its {MANIFEST} is missing"))
+            });
+        }
+        match self.manifest(&dir, instance, id) {
+            Ok(manifest) => Ok(SetState::Proved(Box::new(manifest))),
+            Err(e) if e.kind() == ErrorKind::Damaged => Ok(SetState::Damaged(with_cause(&e))),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn manifest(&self, dir: &str, instance: &str, id: &SetId) -> Result<SetManifest> {
+        let path = format!("{dir}/{MANIFEST}");
+        let cannot = |e| failed(e, format!("cannot read {path} in the store {}", self.location()));
+        if self.wait(self.op.stat(&path)).map_err(cannot)?.content_length() > MAX_MANIFEST {
+            return Err(Error::new(ErrorKind::Damaged, "its manifest is far too large"));
+        }
+        let bytes = self.wait(self.op.read(&path)).map_err(cannot)?;
+        let manifest = set::open(&bytes.to_vec())?;
+        if manifest.id != *id || manifest.instance != instance {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!("its manifest is that of the set {} of `{}`", manifest.id, manifest.instance),
+            ));
+        }
+        self.check_objects(dir, &manifest)?;
+        Ok(manifest)
+    }
+
+    /// Checks that exactly the objects of a manifest are there, in their sizes.
+    pub(super) fn check_objects(&self, dir: &str, manifest: &SetManifest) -> Result<()> {
+        let damaged = |what: String| Err(Error::new(ErrorKind::Damaged, what));
+        for object in manifest.objects() {
+            let path = format!("{dir}/{}", object.file);
+            match self.wait(self.op.stat(&path)) {
+                Ok(meta) if meta.is_file() && meta.content_length() == object.bytes => {}
+                Ok(meta) if meta.is_file() => {
+                    let (is, was) = (meta.content_length(), object.bytes);
+                    return damaged(format!("{} has {is} bytes instead of {was}", object.file));
+                }
+                Ok(_) => return damaged(format!("{} is not a file", object.file)),
+                Err(e) if e.kind() == opendal::ErrorKind::NotFound => {
+                    return damaged(format!("{} is missing", object.file));
+                }
+                Err(e) => return Err(failed(e, format!("cannot look at {path} in the store {}", self.location()))),
+            }
+        }
+        for (name, is_dir) in self.names(dir)? {
+            let known = is_known_name(&name) && !is_dir;
+            if known && check_object_name(&name).is_ok() && !manifest.objects().any(|object| object.file == name) {
+                return damaged(format!("{name} is there, but not in the manifest"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether bkhost could have given a file in a set's directory this name.
+pub(super) fn is_known_name(name: &str) -> bool {
+    matches!(name, MANIFEST | MANIFEST_PART | MARKER) || check_object_name(name).is_ok()
+}
+
+fn with_cause(error: &Error) -> String {
+    error.causes().first().map_or_else(|| error.message().to_owned(), |cause| format!("{}: {cause}", error.message()))
+}
