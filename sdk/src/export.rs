@@ -41,7 +41,7 @@ macro_rules! export {
         // The exports of a component and its sections have to have the names that the contract gives them; that the
         // compiler calls unsafe, because another symbol could have the same. These come from one place: here.
         #[allow(unsafe_code, missing_docs, unreachable_pub)]
-        mod __bkhost_export {
+        pub mod __bkhost_export {
             use super::$strategy;
             use $crate::bindings::exports::bkhost::snapshot::strategy as contract;
 
@@ -49,7 +49,7 @@ macro_rules! export {
                 static STRATEGY: $crate::Cell<$strategy> = const { ::std::cell::RefCell::new(None) };
             }
 
-            struct Exported;
+            pub struct Exported;
 
             impl contract::Guest for Exported {
                 fn check() -> $crate::Result<::std::vec::Vec<$crate::Finding>> {

@@ -1,1 +1,370 @@
-//! Strategy zfs.
+//! Strategy zfs: one or more ZFS file systems, captured by snapshots.
+//!
+//! Whose a snapshot is, is proven by user properties that are set in the call that makes it and are local to it; its
+//! name proves nothing, and neither does a value inherited from the dataset.
+
+mod check;
+mod names;
+mod properties;
+mod restore;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, config, exec, info, path, retry, warn};
+use serde::{Deserialize, Serialize};
+
+use names::{clone_name, mount_directory, pool, snapshot_name, source_name};
+use properties::{Properties, absent, busy};
+
+bkhost_sdk::export!(Zfs);
+
+/// How long to wait for a dataset that is busy just after an unmount.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// `[part.config]`.
+#[derive(Debug, Clone, Deserialize)]
+struct Config {
+    datasets: Vec<String>,
+}
+
+/// What a snapshot record keeps for the later calls.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct State {
+    /// What the snapshots are called after the `@`.
+    label: String,
+    /// The datasets, in the order of the configuration.
+    datasets: Vec<Captured>,
+    /// Whether one call took the snapshots of each pool. If not, they were taken one after the other.
+    #[serde(default)]
+    together: bool,
+    /// A dry run: nothing was taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    planned: bool,
+}
+
+/// One dataset's snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Captured {
+    dataset: String,
+    /// The directory that holds it in the archive; empty: the top.
+    source: String,
+    /// ZFS's own identity of the snapshot, once it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    guid: Option<String>,
+}
+
+/// The strategy.
+#[derive(Debug)]
+struct Zfs {
+    config: Config,
+}
+
+impl Strategy for Zfs {
+    type Config = Config;
+
+    fn new(config: Config) -> Result<Self> {
+        Ok(Self { config })
+    }
+
+    fn check(&mut self) -> Result<Vec<Finding>> {
+        check::check(&self.config.datasets)
+    }
+
+    fn capture(&mut self, label: &str) -> Result<Snapshot> {
+        let created = bkhost_sdk::now();
+        let taken = self.take(label);
+        let (together, planned) = match taken {
+            Ok(taken) => taken,
+            Err(error) => {
+                // The host calls `discard` as well. Doing it here too leaves nothing to a host that is in a hurry.
+                if let Err(left) = self.discard(label) {
+                    warn!("after a failed capture: {}", left.message);
+                }
+                return Err(error);
+            }
+        };
+        let datasets = &self.config.datasets;
+        let state = State {
+            label: label.to_owned(),
+            datasets: datasets
+                .iter()
+                .map(|dataset| Captured {
+                    dataset: dataset.clone(),
+                    source: source_name(dataset, datasets.len()),
+                    guid: None,
+                })
+                .collect(),
+            together,
+            planned,
+        };
+        let id: Vec<_> = datasets.iter().map(|dataset| snapshot_name(dataset, label)).collect();
+        let mut snapshot = Snapshot::atomic(id.join(" "), &state)?;
+        snapshot.created = created;
+        Ok(snapshot)
+    }
+
+    fn finish(&mut self, mut snapshot: Snapshot) -> Result<Snapshot> {
+        let mut state: State = snapshot.state()?;
+        if state.planned {
+            return Ok(snapshot);
+        }
+        let mut bytes = 0_u64;
+        for captured in &mut state.datasets {
+            let name = snapshot_name(&captured.dataset, &state.label);
+            let Some(found) = own(&name)?.filter(|found| mine(found, &state.label)) else {
+                return Err(Error::not_found(format!("snapshot {name} is gone, or is not the one that was taken"))
+                    .hint("does another tool on this machine delete snapshots?"));
+            };
+            captured.guid = found.value("guid").map(str::to_owned);
+            bytes = bytes.saturating_add(found.number("referenced").unwrap_or(0));
+        }
+        snapshot.bytes = Some(bytes);
+        snapshot.set_state(&state)?;
+        let version = exec::run("version", &[])?;
+        if version.status == 0 {
+            snapshot = snapshot.version("zfs", version.first_line());
+        }
+        Ok(snapshot)
+    }
+
+    fn open(&mut self, snapshot: &Snapshot) -> Result<Vec<Source>> {
+        let state: State = snapshot.state()?;
+        let mut sources = Vec::new();
+        for (n, captured) in state.datasets.iter().enumerate() {
+            let root = match snapshot_directory(n, &state) {
+                Some(directory) => directory,
+                None => make_clone(n, captured, &state)?,
+            };
+            sources.push(Source::tree(&captured.source, root));
+        }
+        Ok(sources)
+    }
+
+    fn close(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let state: State = snapshot.state()?;
+        each(state.datasets.iter().enumerate(), |(n, captured)| destroy_clone(n, &captured.dataset, &state.label))
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot, archived: &[Archived], to: Option<&str>) -> Result<()> {
+        let state: State = snapshot.state()?;
+        match to {
+            None => restore::in_place(&state),
+            Some(to) => restore::into(&state, archived, to),
+        }
+    }
+
+    fn list(&mut self) -> Result<Vec<Snapshot>> {
+        let mut runs: BTreeMap<String, Vec<(usize, Properties)>> = BTreeMap::new();
+        for (n, dataset) in self.config.datasets.iter().enumerate() {
+            let output = exec::run("snapshots", &[("dataset", dataset)])?;
+            if absent(&output) {
+                continue;
+            }
+            for found in properties::parse(&output.ok()?.stdout) {
+                let label = found.label(dataset).filter(|label| mine(&found, label)).map(str::to_owned);
+                if let Some(label) = label {
+                    runs.entry(label).or_default().push((n, found));
+                }
+            }
+        }
+        runs.into_iter().map(|(label, found)| self.record(label, &found)).collect()
+    }
+
+    fn delete(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let state: State = snapshot.state()?;
+        if state.planned {
+            return Ok(());
+        }
+        each(state.datasets.iter().enumerate(), |(n, captured)| {
+            destroy_clone(n, &captured.dataset, &state.label)?;
+            destroy_snapshot(&captured.dataset, &state.label, captured.guid.as_deref())
+        })
+    }
+
+    fn discard(&mut self, label: &str) -> Result<()> {
+        each(self.config.datasets.iter().enumerate(), |(n, dataset)| {
+            destroy_clone(n, dataset, label)?;
+            destroy_snapshot(dataset, label, None)
+        })
+    }
+}
+
+impl Zfs {
+    /// Take the snapshots: all of a pool in one call, which OpenZFS makes one atomic step of; one call for each where the
+    /// tool takes one only. Returns whether it was one call per pool, and whether it was only planned.
+    fn take(&self, label: &str) -> Result<(bool, bool)> {
+        let mut pools: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for dataset in &self.config.datasets {
+            pools.entry(pool(dataset)).or_default().push(snapshot_name(dataset, label));
+        }
+        let (mut together, mut planned) = (true, false);
+        for names in pools.values() {
+            let output = snapshot_command(label, names).run()?;
+            // A usage error: nothing was made, because this tool takes one snapshot in a call (zfs-fuse).
+            if output.status == 2 && names.len() > 1 {
+                together = false;
+                for name in names {
+                    snapshot_command(label, std::slice::from_ref(name)).run()?.ok()?;
+                }
+            } else {
+                planned = output.planned;
+                output.ok().map_err(explain)?;
+            }
+        }
+        if !together {
+            info!(
+                "this ZFS takes one snapshot in a call: those of part {} were taken one after the other",
+                config::part()
+            );
+        }
+        Ok((together, planned))
+    }
+
+    fn record(&self, label: String, found: &[(usize, Properties)]) -> Result<Snapshot> {
+        let all = &self.config.datasets;
+        let datasets: Vec<_> = found
+            .iter()
+            .filter_map(|(n, properties)| {
+                let dataset = all.get(*n)?;
+                Some(Captured {
+                    dataset: dataset.clone(),
+                    source: source_name(dataset, all.len()),
+                    guid: properties.value("guid").map(str::to_owned),
+                })
+            })
+            .collect();
+        let id: Vec<_> = datasets.iter().map(|captured| snapshot_name(&captured.dataset, &label)).collect();
+        let sum = |name| found.iter().filter_map(|(_, properties)| properties.number(name)).sum::<u64>();
+        let created = found.iter().filter_map(|(_, properties)| properties.number("creation")).min().unwrap_or(0);
+        let state = State { label, datasets, together: false, planned: false };
+        let mut snapshot = Snapshot::atomic(id.join(" "), &state)?;
+        snapshot.created = created.saturating_mul(1000);
+        snapshot.bytes = Some(sum("referenced"));
+        Ok(snapshot)
+    }
+}
+
+fn snapshot_command(label: &str, names: &[String]) -> exec::Command {
+    exec::command("snapshot")
+        .slot("instance", config::instance())
+        .slot("part", config::part())
+        .slot("label", label)
+        .slots("snapshot", names.iter().map(String::as_str))
+}
+
+/// Say what a refusal of `zfs snapshot` means.
+fn explain(error: Error) -> Error {
+    let stderr = error.detail_of("stderr").unwrap_or_default().to_owned();
+    if stderr.contains("does not exist") {
+        error.code(bkhost_sdk::ErrorCode::NotFound).hint("check [part.config] datasets against `zfs list`")
+    } else if stderr.contains("ermission denied") {
+        error
+            .code(bkhost_sdk::ErrorCode::Denied)
+            .hint("run bkhost as root, or delegate: zfs allow <user> snapshot,destroy,mount,userprop <dataset>")
+    } else if stderr.contains("already exists") {
+        error.code(bkhost_sdk::ErrorCode::AlreadyExists).hint("do two parts name the same dataset?")
+    } else {
+        error
+    }
+}
+
+/// The snapshot's directory below the dataset's, where ZFS has one.
+fn snapshot_directory(n: usize, state: &State) -> Option<String> {
+    let snapshots = format!("/source/dataset/{n}/.zfs/snapshot");
+    let directory = format!("{snapshots}/{}", state.label);
+    // Reading it mounts it; merely asking whether it is there does not.
+    let readable = |guest: &str| std::fs::read_dir(path::local(guest)).is_ok();
+    (readable(&directory) || (state.planned && readable(&snapshots))).then_some(directory)
+}
+
+/// A read-only clone of the snapshot, mounted in the staging area.
+fn make_clone(n: usize, captured: &Captured, state: &State) -> Result<String> {
+    destroy_clone(n, &captured.dataset, &state.label)?;
+    let directory = mount_directory("clone", n);
+    let local = path::local(&directory);
+    std::fs::create_dir_all(&local).map_err(|error| Error::io(format!("creating {directory}"), &error))?;
+    exec::command("clone")
+        .slot("mountpoint", &directory)
+        .slot("instance", config::instance())
+        .slot("part", config::part())
+        .slot("label", &state.label)
+        .slot("snapshot", snapshot_name(&captured.dataset, &state.label))
+        .slot("clone", clone_name(&captured.dataset, &state.label))
+        .run()?
+        .ok()?;
+    Ok(directory)
+}
+
+fn destroy_clone(n: usize, dataset: &str, label: &str) -> Result<()> {
+    let name = clone_name(dataset, label);
+    if let Some(found) = own(&name)? {
+        if !mine(&found, label) {
+            warn!("{name} was not made by this part: left alone");
+            return Ok(());
+        }
+        destroy("destroy-clone", "clone", &name)?;
+    }
+    // Only when it is empty, which is to say: only when nothing is mounted there any more.
+    let _ = std::fs::remove_dir(path::local(&mount_directory("clone", n)));
+    Ok(())
+}
+
+/// Destroy a snapshot that this part made, unless it is gone.
+fn destroy_snapshot(dataset: &str, label: &str, guid: Option<&str>) -> Result<()> {
+    let name = snapshot_name(dataset, label);
+    let Some(found) = own(&name)? else { return Ok(()) };
+    if !mine(&found, label) || guid.is_some_and(|guid| found.value("guid") != Some(guid)) {
+        warn!("{name} was not made by this part: left alone");
+        return Ok(());
+    }
+    destroy("destroy-snapshot", "snapshot", &name).map_err(|error| {
+        if found.number("userrefs").unwrap_or(0) > 0 {
+            Error::conflict(format!("snapshot {name} is held"))
+                .hint(format!("see `zfs holds '{name}'`; release it, then prune again"))
+        } else if error.detail_of("stderr").is_some_and(|stderr| stderr.contains("dependent clones")) {
+            error.code(bkhost_sdk::ErrorCode::Conflict).hint("somebody cloned it: destroy or promote the clone first")
+        } else {
+            error
+        }
+    })
+}
+
+/// Run a command that destroys something, again while it is busy; done if it is gone.
+fn destroy(command: &str, slot: &str, name: &str) -> Result<()> {
+    retry(BUSY, busy, || {
+        let output = exec::run(command, &[(slot, name)])?;
+        if absent(&output) { Ok(()) } else { output.ok().map(drop) }
+    })
+}
+
+/// The properties of a snapshot or clone; none if there is no such thing.
+fn own(name: &str) -> Result<Option<Properties>> {
+    let output = exec::run("own", &[("name", name)])?;
+    if absent(&output) {
+        return Ok(None);
+    }
+    Ok(properties::parse(&output.ok()?.stdout).into_iter().next())
+}
+
+/// Whether this part of this instance made it, in the run of this label.
+fn mine(found: &Properties, label: &str) -> bool {
+    found.is_local("bkhost:instance", &config::instance())
+        && found.is_local("bkhost:part", &config::part())
+        && found.is_local("bkhost:run", label)
+}
+
+/// Do it for each, and then return the first failure.
+fn each<T>(items: impl IntoIterator<Item = T>, mut step: impl FnMut(T) -> Result<()>) -> Result<()> {
+    let mut first = Ok(());
+    for item in items {
+        let outcome = step(item);
+        if first.is_ok() {
+            first = outcome;
+        }
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests;
