@@ -1,0 +1,100 @@
+//! `archive`: what was archived, for a restore.
+
+use std::io::Read;
+
+use cap_std::fs::Dir;
+use tokio_util::sync::CancellationToken;
+
+use super::convert::arguments;
+use crate::archive::set::SourceRecord;
+use crate::capability::{Access, CallError, Code};
+use crate::error::Result;
+use crate::plugin::bindings::bkhost::snapshot::archive::Host;
+use crate::plugin::bindings::bkhost::snapshot::exec::{Argument, Completed};
+use crate::plugin::bindings::bkhost::snapshot::types::Error;
+use crate::plugin::state::State;
+
+/// What was archived of a part. Every byte is checked against the set's manifest while it is read. Its functions block:
+/// they are called on threads that may.
+pub trait Archived: Send + Sync {
+    /// The sources as `open` named them.
+    fn sources(&self) -> Vec<SourceRecord>;
+
+    /// Writes the archived tree `name` into `into`, which is empty. Returns the number of entries.
+    ///
+    /// # Errors
+    /// There is no such tree; what was stored is damaged; it cannot be written; `cancel` fired.
+    fn extract(&self, name: &str, into: Dir, cancel: &CancellationToken) -> Result<u64>;
+
+    /// The archived stream `name`. A read fails when what was stored is damaged.
+    ///
+    /// # Errors
+    /// There is no such stream, or it cannot be opened.
+    fn stream(&self, name: &str) -> Result<Box<dyn Read + Send>>;
+}
+
+impl State {
+    fn archived(&self) -> Result<std::sync::Arc<dyn Archived>, CallError> {
+        self.archived.clone().ok_or_else(|| {
+            CallError::new(Code::Unsupported, "nothing archived is offered in this call: only `restore` reads archives")
+        })
+    }
+
+    async fn extract_tree(&mut self, name: String, to: String) -> Result<u64, CallError> {
+        if !["/target", "/staging"].iter().any(|root| below(&to, root)) {
+            return Err(CallError::denied(format!("archives are extracted below /target or /staging, not into {to}")));
+        }
+        let archived = self.archived()?;
+        let into = self.gate.host_path(&to, Access::Write).await?.dir()?;
+        let cancel = self.cancel.clone();
+        blocking(move || {
+            let occupied = into.entries().map_err(|e| CallError::new(Code::Other, format!("{to}: {e}")))?.next().is_some();
+            if occupied {
+                return Err(CallError::new(Code::Conflict, format!("{to} is not empty")));
+            }
+            archived.extract(&name, into, &cancel).map_err(Into::into)
+        })
+        .await
+    }
+
+    async fn feed_command(
+        &mut self,
+        name: String,
+        command: &str,
+        args: Vec<Argument>,
+    ) -> Result<Completed, CallError> {
+        let archived = self.archived()?;
+        let input = blocking(move || archived.stream(&name).map_err(Into::into)).await?;
+        self.gate.feed(command, &arguments(args), input).await.map(Into::into)
+    }
+}
+
+/// Whether a guest path is `root` or below it.
+fn below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Runs work that blocks. It watches the cancellation itself.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
+) -> Result<T, CallError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) => Err(CallError::new(Code::Other, format!("the host failed: {e}"))),
+    }
+}
+
+impl Host for State {
+    async fn extract(&mut self, name: String, to: String) -> wasmtime::Result<Result<u64, Error>> {
+        Ok(self.extract_tree(name, to).await.map_err(Into::into))
+    }
+
+    async fn feed(
+        &mut self,
+        name: String,
+        command: String,
+        args: Vec<Argument>,
+    ) -> wasmtime::Result<Result<Completed, Error>> {
+        Ok(self.feed_command(name, &command, args).await.map_err(Into::into))
+    }
+}

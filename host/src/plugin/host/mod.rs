@@ -1,0 +1,15 @@
+//! What the contract offers to a guest, each interface over the gate or the host's data plane. Nothing is decided here.
+
+mod archive;
+mod config;
+mod convert;
+mod exec;
+mod http;
+mod log;
+mod mirror;
+mod progress;
+
+pub use archive::Archived;
+pub(super) use http::Egress;
+pub(super) use log::Journal;
+pub(super) use progress::Pace;

@@ -1,0 +1,387 @@
+//! A strategy at work: one sandbox for one part.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use wasmtime::Store;
+
+use super::bindings;
+use super::bindings::bkhost::snapshot::types;
+use super::failure::{self, End};
+use super::host::{Archived, Journal, Pace};
+use super::limits::Meter;
+use super::record::{self, Finding, MAX_ITEMS, Severity, breach};
+use super::source::{self, Source};
+use super::state::{Parts, State};
+use super::tail::Tail;
+use super::{Plugin, Snapshot};
+use crate::archive::set::SourceForm;
+use crate::capability::manifest::Limits;
+use crate::capability::{CallError, Code, Gate};
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::Reporter;
+
+/// Bytes that a guest may hand over in one call.
+const CALL_BYTES: usize = 8 << 20;
+/// Handles that a guest may hold at once.
+const HANDLES: usize = 10_000;
+/// How long a call that was cancelled may take to end by itself: the host ends what it started for it first.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// For which part an instance works, and what it gets for it.
+pub struct PartContext {
+    /// The instance's name.
+    pub instance: String,
+    /// The part's name.
+    pub part: String,
+    /// `[part.config]`, as [`super::ConfigSchema::complete`] returned it.
+    pub config: Value,
+    /// What it may do.
+    pub gate: Arc<Gate>,
+    /// Where it reports.
+    pub reporter: Reporter,
+    /// What it may use up.
+    pub limits: Limits,
+    /// Ends its calls.
+    pub cancel: CancellationToken,
+    /// What was archived, for `restore`.
+    pub archived: Option<Arc<dyn Archived>>,
+}
+
+/// A running strategy. After a trap or a limit it is gone: every further call is refused, and cleaning up needs a fresh
+/// one. Dropping it kills the processes that it still holds; [`Instance::end`] also waits for their end.
+pub struct Instance {
+    plugin: Arc<Plugin>,
+    part: String,
+    gate: Arc<Gate>,
+    limits: Limits,
+    cancel: CancellationToken,
+    archived: Option<Arc<dyn Archived>>,
+    output: Tail,
+    live: Option<Live>,
+    /// The call that ended it.
+    ended_in: Option<&'static str>,
+}
+
+struct Live {
+    store: Store<State>,
+    bindings: bindings::Plugin,
+}
+
+type Calling<'a, T> = Pin<Box<dyn Future<Output = wasmtime::Result<Result<T, types::Error>>> + Send + 'a>>;
+
+/// One call of the contract: its name, and whether it may take long.
+#[derive(Clone, Copy)]
+struct Call(&'static str, fn(&Limits) -> Duration);
+
+fn short(limits: &Limits) -> Duration {
+    limits.call.0
+}
+
+fn long(limits: &Limits) -> Duration {
+    limits.long_call.0
+}
+
+impl Instance {
+    pub(super) async fn new(plugin: Arc<Plugin>, context: PartContext) -> Result<Self> {
+        let PartContext { instance, part, config, gate, reporter, limits, cancel, archived } = context;
+        let within = |e: Error| e.within(format!("part `{part}` ({})", plugin.name()));
+        let pre = plugin.compiled().await.map_err(within)?;
+        let preopens = gate.preopens().await.map_err(|e| within(e.into()))?;
+        let output = Tail::default();
+        let state = State::new(Parts {
+            instance,
+            part: part.clone(),
+            config: config.to_string(),
+            gate: gate.clone(),
+            archived: archived.clone(),
+            cancel: cancel.clone(),
+            journal: Journal::new(reporter.clone(), &part, limits.log.0),
+            pace: Pace::new(reporter, &part),
+            meter: Meter::new(&limits, cancel.clone()),
+            preopens,
+            output: output.clone(),
+        })
+        .map_err(within)?;
+        let mut store = Store::new(pre.engine(), state);
+        store.limiter(|state| &mut state.meter);
+        store.set_hostcall_fuel(CALL_BYTES);
+        store.set_max_component_handles(HANDLES);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| store.data_mut().meter.tick());
+        let wall = limits.call.0;
+        let instantiated = guarded(Box::pin(pre.instantiate_async(&mut store)), wall, &cancel).await;
+        let bindings = instantiated.map_err(|end| within(failure::ended(end, &limits, &output.text())))?;
+        let live = Some(Live { store, bindings });
+        Ok(Self { plugin, part, gate, limits, cancel, archived, output, live, ended_in: None })
+    }
+
+    /// The plugin it runs.
+    #[must_use]
+    pub fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
+    /// The part it works for.
+    #[must_use]
+    pub fn part(&self) -> &str {
+        &self.part
+    }
+
+    /// Preflight. Sources that are not there or not granted are findings too.
+    ///
+    /// # Errors
+    /// The check itself failed.
+    pub async fn check(&mut self) -> Result<Vec<Finding>> {
+        let mut findings = self.missing().await?;
+        let reported = self
+            .call(Call("check", short), |store, b| Box::pin(b.bkhost_snapshot_strategy().call_check(store)))
+            .await?;
+        if reported.len() > MAX_ITEMS {
+            return Err(self.breached("check", breach(format!("{} findings; {MAX_ITEMS} are allowed", reported.len()))));
+        }
+        findings.extend(reported.into_iter().map(record::finding));
+        Ok(findings)
+    }
+
+    async fn missing(&mut self) -> Result<Vec<Finding>> {
+        let missing = self.gate.missing().await.map_err(|e| self.within("check", e.into()))?;
+        Ok(missing
+            .into_iter()
+            .map(|(subject, e)| Finding {
+                severity: if e.code == Code::Denied { Severity::Failure } else { Severity::Warning },
+                subject,
+                message: e.message,
+                hint: e.hint,
+            })
+            .collect())
+    }
+
+    /// All that can be done before the lock.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended.
+    pub async fn prepare(&mut self) -> Result<()> {
+        self.call(Call("prepare", short), |store, b| Box::pin(b.bkhost_snapshot_strategy().call_prepare(store))).await
+    }
+
+    /// Fix the consistency point.
+    ///
+    /// # Errors
+    /// What the plugin reports, how its call ended, or a record that breaks the contract. In all cases something may
+    /// have been made: [`Instance::discard`] in a fresh instance undoes it.
+    pub async fn capture(&mut self, label: &str) -> Result<Snapshot> {
+        let label = label.to_owned();
+        let snapshot = self
+            .call(Call("capture", short), move |store, b| {
+                Box::pin(async move { b.bkhost_snapshot_strategy().call_capture(store, &label).await })
+            })
+            .await?;
+        self.accept("capture", snapshot)
+    }
+
+    /// Complete a snapshot.
+    ///
+    /// # Errors
+    /// As [`Instance::capture`].
+    pub async fn finish(&mut self, snapshot: &Snapshot) -> Result<Snapshot> {
+        let record = record::contract(snapshot);
+        let snapshot = self
+            .call(Call("finish", long), move |store, b| {
+                Box::pin(async move { b.bkhost_snapshot_strategy().call_finish(store, &record).await })
+            })
+            .await?;
+        self.accept("finish", snapshot)
+    }
+
+    /// The sources to archive, opened.
+    ///
+    /// # Errors
+    /// What the plugin reports, how its call ended, or sources that break the contract or are not granted.
+    pub async fn open(&mut self, snapshot: &Snapshot) -> Result<Vec<Source>> {
+        let record = record::contract(snapshot);
+        let sources = self
+            .call(Call("open", short), move |store, b| {
+                Box::pin(async move { b.bkhost_snapshot_strategy().call_open(store, &record).await })
+            })
+            .await?;
+        let Some(live) = &mut self.live else { return Err(self.gone("open")) };
+        let opened = source::open(live.store.data_mut(), sources).await;
+        opened.map_err(|e| self.breached("open", e))
+    }
+
+    /// Give back what was made for reading.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended.
+    pub async fn close(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let record = record::contract(snapshot);
+        self.call(Call("close", short), move |store, b| {
+            Box::pin(async move { b.bkhost_snapshot_strategy().call_close(store, &record).await })
+        })
+        .await
+    }
+
+    /// Restore from the snapshot or from what was archived.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended.
+    pub async fn restore(&mut self, snapshot: &Snapshot, to: Option<&str>) -> Result<()> {
+        let record = record::contract(snapshot);
+        let sources = self.archived.as_ref().map(|archived| archived.sources()).unwrap_or_default();
+        let archived: Vec<types::Archived> = sources
+            .into_iter()
+            .filter_map(|source| {
+                let form = match source.form {
+                    SourceForm::Tree => types::ArchivedForm::Tree,
+                    SourceForm::Stream => types::ArchivedForm::Stream,
+                    SourceForm::Held => return None,
+                };
+                Some(types::Archived { name: source.name, form, bytes: source.bytes })
+            })
+            .collect();
+        let to = to.map(str::to_owned);
+        self.call(Call("restore", long), move |store, b| {
+            Box::pin(async move {
+                b.bkhost_snapshot_strategy().call_restore(store, &record, &archived, to.as_deref()).await
+            })
+        })
+        .await
+    }
+
+    /// The snapshots that exist at the vendor.
+    ///
+    /// # Errors
+    /// As [`Instance::capture`].
+    pub async fn list(&mut self) -> Result<Vec<Snapshot>> {
+        let snapshots =
+            self.call(Call("list", short), |store, b| Box::pin(b.bkhost_snapshot_strategy().call_list(store))).await?;
+        if snapshots.len() > MAX_ITEMS {
+            return Err(self.breached("list", breach(format!("{} snapshots; {MAX_ITEMS} are allowed", snapshots.len()))));
+        }
+        snapshots.into_iter().map(|snapshot| self.accept("list", snapshot)).collect()
+    }
+
+    /// Delete a snapshot.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended.
+    pub async fn delete(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let record = record::contract(snapshot);
+        self.call(Call("delete", short), move |store, b| {
+            Box::pin(async move { b.bkhost_snapshot_strategy().call_delete(store, &record).await })
+        })
+        .await
+    }
+
+    /// Undo whatever a capture with this label may have made.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended.
+    pub async fn discard(&mut self, label: &str) -> Result<()> {
+        let label = label.to_owned();
+        self.call(Call("discard", short), move |store, b| {
+            Box::pin(async move { b.bkhost_snapshot_strategy().call_discard(store, &label).await })
+        })
+        .await
+    }
+
+    /// Ends it: what it still holds is dropped, its processes are killed and reaped.
+    pub async fn end(mut self) {
+        self.live = None;
+        self.gate.shutdown().await;
+    }
+
+    async fn call<T>(
+        &mut self,
+        Call(function, wall): Call,
+        call: impl for<'a> FnOnce(&'a mut Store<State>, &'a bindings::Plugin) -> Calling<'a, T>,
+    ) -> Result<T> {
+        if self.cancel.is_cancelled() {
+            return Err(self.within(function, Error::new(ErrorKind::Cancelled, "it was cancelled")));
+        }
+        // Taken out: a call that is dropped half-way leaves an instance that nobody can enter again.
+        let mut live = self.live.take().ok_or_else(|| self.gone(function))?;
+        self.ended_in = Some(function);
+        live.store.data_mut().meter.start_call();
+        live.store.set_epoch_deadline(1);
+        let wall = wall(&self.limits);
+        match guarded(call(&mut live.store, &live.bindings), wall, &self.cancel).await {
+            Ok(Ok(value)) => {
+                self.live = Some(live);
+                Ok(value)
+            }
+            Ok(Err(e)) => {
+                let denial = live.store.data().egress.take_denial();
+                self.live = Some(live);
+                let e = failure::reported(CallError::from(e), self.cancel.is_cancelled(), denial);
+                Err(self.within(function, e))
+            }
+            Err(end) => {
+                drop(live);
+                self.gate.shutdown().await;
+                Err(self.within(function, failure::ended(end, &self.limits, &self.output.text())))
+            }
+        }
+    }
+
+    fn accept(&self, function: &str, snapshot: types::Snapshot) -> Result<Snapshot> {
+        let claimed = self.plugin.manifest().plugin.consistency;
+        record::snapshot(snapshot, claimed).map_err(|e| self.breached(function, e))
+    }
+
+    fn breached(&self, function: &str, e: Error) -> Error {
+        self.within(function, e)
+    }
+
+    fn within(&self, function: &str, e: Error) -> Error {
+        e.within(format!("part `{}` ({}, {function})", self.part, self.plugin.name()))
+    }
+
+    fn gone(&self, function: &'static str) -> Error {
+        let before = self.ended_in.unwrap_or("an earlier call");
+        self.within(function, Error::new(ErrorKind::Plugin, format!("the plugin was ended in {before}")))
+    }
+}
+
+/// Waits for a call, no longer than `wall` and not past a cancellation. A guest that computes is interrupted at the
+/// next tick of its clock; one that waits for the host is dropped with what it waits for.
+async fn guarded<T>(
+    call: impl Future<Output = wasmtime::Result<T>> + Unpin,
+    wall: Duration,
+    cancel: &CancellationToken,
+) -> Result<T, End> {
+    let cancelled = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        result = call => result.map_err(|e| if cancel.is_cancelled() { End::Cancelled } else { End::Trap(e) }),
+        () = cancelled => Err(End::Cancelled),
+        () = tokio::time::sleep(wall) => Err(End::TimedOut(wall)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spawnable<F: Future + Send>(_: impl Fn(&'static mut Instance, &'static Snapshot) -> F) {}
+
+    #[test]
+    fn calls_can_be_made_in_tasks_of_their_own() {
+        spawnable(|i, _| i.check());
+        spawnable(|i, _| i.capture(""));
+        spawnable(Instance::finish);
+        spawnable(Instance::open);
+        spawnable(|i, s| i.restore(s, None));
+        spawnable(|i, _| i.list());
+        fn start<F: Future + Send>(_: impl Fn(&'static Arc<Plugin>, PartContext) -> F) {}
+        start(Plugin::instantiate);
+    }
+}

@@ -1,0 +1,223 @@
+//! What a guest returns, checked before anything believes it.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::bindings::bkhost::snapshot::types;
+use super::text;
+use crate::archive::set::{Consistency, SnapshotRecord};
+use crate::capability;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The longest name of a snapshot, in bytes.
+const MAX_ID: usize = 1024;
+/// The largest state, in bytes.
+const MAX_STATE: usize = 256 << 10;
+const MAX_VERSIONS: usize = 64;
+const MAX_VERSION: usize = 256;
+/// The most that `check` and `list` may return.
+pub(super) const MAX_ITEMS: usize = 10_000;
+
+/// How much a finding of `check` matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// The run goes on, and says so.
+    Warning,
+    /// The run would fail later.
+    Failure,
+}
+
+/// One result of `check`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What it is about.
+    pub subject: String,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+pub(super) fn finding(f: types::Finding) -> Finding {
+    let severity = match f.severity {
+        types::Severity::Info => Severity::Info,
+        types::Severity::Warning => Severity::Warning,
+        types::Severity::Failure => Severity::Failure,
+    };
+    Finding {
+        severity,
+        subject: text::line(&f.subject, 200),
+        message: text::line(&f.message, 2000),
+        hint: f.hint.map(|hint| text::block(&hint, 4000)),
+    }
+}
+
+/// A breach of the contract: `what` was returned.
+pub(super) fn breach(what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Plugin, format!("the plugin returned {what}"))
+        .hint("this breaks the contract: report it to the plugin's author")
+}
+
+/// A snapshot as the set's manifest keeps it.
+pub(super) fn snapshot(s: types::Snapshot, claimed: capability::Consistency) -> Result<SnapshotRecord> {
+    check_id("a snapshot's id", &s.id)?;
+    let created = i64::try_from(s.created)
+        .ok()
+        .and_then(|millis| Timestamp::from_millisecond(millis).ok())
+        .ok_or_else(|| breach(format!("a snapshot created at {}, which is no time", s.created)))?;
+    let consistency = match s.consistency {
+        types::Consistency::Atomic => Consistency::Atomic,
+        types::Consistency::Exported => Consistency::Exported,
+        types::Consistency::Copied => Consistency::Copied,
+    };
+    if weakness(consistency) > weakness_claimed(claimed) {
+        return Err(breach(format!("a snapshot that is {consistency:?} where its manifest claims {claimed:?}")));
+    }
+    check_versions(&s.versions)?;
+    Ok(SnapshotRecord { created, consistency, state: state(&s.state)?, id: s.id, bytes: s.bytes, versions: s.versions })
+}
+
+/// A snapshot as the contract carries it.
+pub(super) fn contract(s: &SnapshotRecord) -> types::Snapshot {
+    types::Snapshot {
+        id: s.id.clone(),
+        created: u64::try_from(s.created.as_millisecond()).unwrap_or_default(),
+        consistency: match s.consistency {
+            Consistency::Atomic => types::Consistency::Atomic,
+            Consistency::Exported => types::Consistency::Exported,
+            Consistency::Copied => types::Consistency::Copied,
+        },
+        bytes: s.bytes,
+        versions: s.versions.clone(),
+        state: s.state.to_string(),
+    }
+}
+
+/// A name that the vendor understands, fit to be shown and stored.
+pub(super) fn check_id(what: &str, id: &str) -> Result<()> {
+    if id.is_empty() {
+        return Err(breach(format!("{what} that is empty")));
+    }
+    if id.len() > MAX_ID {
+        return Err(breach(format!("{what} of {} bytes; {MAX_ID} are allowed", id.len())));
+    }
+    if id.chars().any(char::is_control) {
+        return Err(breach(format!("{what} with control characters: {}", text::line(id, 200))));
+    }
+    Ok(())
+}
+
+fn check_versions(versions: &[(String, String)]) -> Result<()> {
+    if versions.len() > MAX_VERSIONS {
+        return Err(breach(format!("{} versions; {MAX_VERSIONS} are allowed", versions.len())));
+    }
+    let mut names = BTreeSet::new();
+    for (name, version) in versions {
+        if [name, version].iter().any(|t| t.is_empty() || t.len() > MAX_VERSION || t.chars().any(char::is_control)) {
+            return Err(breach(format!(
+                "a version that is empty, too long or no text: {} {}",
+                text::line(name, 100),
+                text::line(version, 100)
+            )));
+        }
+        if !names.insert(name) {
+            return Err(breach(format!("two versions of {}", text::line(name, 100))));
+        }
+    }
+    Ok(())
+}
+
+fn state(json: &str) -> Result<Value> {
+    if json.len() > MAX_STATE {
+        return Err(breach(format!("a snapshot whose state has {} bytes; {MAX_STATE} are allowed", json.len())));
+    }
+    match serde_json::from_str(json) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err(breach("a snapshot whose state is no JSON object")),
+        Err(e) => Err(breach(format!("a snapshot whose state is not JSON: {e}"))),
+    }
+}
+
+fn weakness(consistency: Consistency) -> u8 {
+    match consistency {
+        Consistency::Atomic => 0,
+        Consistency::Exported => 1,
+        Consistency::Copied => 2,
+    }
+}
+
+fn weakness_claimed(consistency: capability::Consistency) -> u8 {
+    match consistency {
+        capability::Consistency::Atomic => 0,
+        capability::Consistency::Exported => 1,
+        capability::Consistency::Copied => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> types::Snapshot {
+        types::Snapshot {
+            id: "tank/home@bkhost-a-1".into(),
+            created: 1_763_689_320_123,
+            consistency: types::Consistency::Exported,
+            bytes: Some(7),
+            versions: vec![("server".into(), "15.8".into())],
+            state: r#"{"b":1,"a":[2]}"#.into(),
+        }
+    }
+
+    #[test]
+    fn a_record_makes_the_round_trip() {
+        let record = snapshot(good(), capability::Consistency::Exported).unwrap();
+        let back = contract(&record);
+        assert_eq!(back.state, good().state, "the order of keys stays");
+        assert_eq!((back.id, back.created, back.bytes, back.versions), {
+            let g = good();
+            (g.id, g.created, g.bytes, g.versions)
+        });
+        let json = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<SnapshotRecord>(&json).unwrap(), record);
+    }
+
+    #[test]
+    fn what_breaks_the_contract_is_refused() {
+        type Change = fn(&mut types::Snapshot);
+        let changes: [(&str, Change); 10] = [
+            ("empty", |s| s.id.clear()),
+            ("control", |s| s.id.push('\n')),
+            ("1024", |s| s.id = "x".repeat(1025)),
+            ("no time", |s| s.created = u64::MAX),
+            ("no JSON object", |s| s.state = "[]".into()),
+            ("not JSON", |s| s.state = "{".into()),
+            ("262144", |s| s.state = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_STATE))),
+            ("Copied", |s| s.consistency = types::Consistency::Copied),
+            ("two versions", |s| s.versions.push(("server".into(), "16".into()))),
+            ("65 versions", |s| s.versions = (0..65).map(|n| (n.to_string(), "1".into())).collect()),
+        ];
+        for (expected, change) in changes {
+            let mut s = good();
+            change(&mut s);
+            let error = snapshot(s, capability::Consistency::Exported).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Plugin);
+            assert!(error.message().contains(expected), "{expected}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_stronger_point_than_claimed_is_welcome() {
+        snapshot(good(), capability::Consistency::Copied).unwrap();
+        assert!(snapshot(good(), capability::Consistency::Atomic).is_err());
+    }
+}
