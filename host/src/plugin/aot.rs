@@ -30,9 +30,12 @@ impl Cache {
     /// Opens the cache, making its directory where there is none.
     pub(super) fn open(path: &Path, engine: &Engine) -> Result<Self> {
         create_private(path)?;
-        let directory =
-            rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-                .or_error(ErrorKind::Io, || format!("cannot open the cache of compiled plugins {}", path.display()))?;
+        let directory = rustix::fs::open(
+            path,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .or_error(ErrorKind::Io, || format!("cannot open the cache of compiled plugins {}", path.display()))?;
         let stat = rustix::fs::fstat(&directory)
             .or_error(ErrorKind::Io, || format!("cannot look at the cache of compiled plugins {}", path.display()))?;
         if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
@@ -75,8 +78,7 @@ impl Cache {
     /// Keeps compiled code, and drops what other versions left.
     pub(super) fn store(&self, digest: &str, code: &[u8]) -> Result<()> {
         let name = self.name(digest);
-        self.write(&name, code)
-            .or_error(ErrorKind::Io, || format!("cannot write {}/{name}", self.path.display()))?;
+        self.write(&name, code).or_error(ErrorKind::Io, || format!("cannot write {}/{name}", self.path.display()))?;
         if let Err(e) = self.prune() {
             tracing::debug!("cannot tidy {}: {e}", self.path.display());
         }

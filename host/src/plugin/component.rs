@@ -135,8 +135,9 @@ impl Found {
 
 fn check_header(bytes: &[u8]) -> Result<()> {
     if Engine::detect_precompiled(bytes).is_some() {
-        return Err(Error::new(ErrorKind::Plugin, "it is compiled code, not a WebAssembly component")
-            .hint("compiled code runs outside of the sandbox and is never taken from a file: use the .wasm it was made from"));
+        return Err(Error::new(ErrorKind::Plugin, "it is compiled code, not a WebAssembly component").hint(
+            "compiled code runs outside of the sandbox and is never taken from a file: use the .wasm it was made from",
+        ));
     }
     let error = match bytes {
         [] => "it is empty",
@@ -170,10 +171,8 @@ fn one(mut sections: Vec<String>, name: &str) -> Result<String> {
         (Some(text), 0) => Ok(text),
         (None, _) => Err(Error::new(ErrorKind::Plugin, format!("it has no section `{name}`"))
             .hint("it is not a bkhost plugin, or was built without the SDK's export macro")),
-        (Some(_), more) => {
-            Err(Error::new(ErrorKind::Plugin, format!("it has {} sections `{name}`", more + 1))
-                .hint("there must be exactly one: call the SDK's export macro once"))
-        }
+        (Some(_), more) => Err(Error::new(ErrorKind::Plugin, format!("it has {} sections `{name}`", more + 1))
+            .hint("there must be exactly one: call the SDK's export macro once")),
     }
 }
 

@@ -54,12 +54,11 @@ pub(super) fn reported(e: CallError, cancelled: bool, denial: Option<CallError>)
 pub(super) fn ended(end: End, limits: &Limits, output: &str) -> Error {
     let error = match end {
         End::Cancelled => return Error::new(ErrorKind::Cancelled, "it was cancelled"),
-        End::TimedOut(limit) => Error::new(
-            ErrorKind::TimedOut,
-            format!("the plugin did not end within {}", human_duration(limit)),
-        )
-        .hint("if it needs longer, raise `call` (or `long-call`, for finish and restore) in [part.limits]")
-        .detail("limit", format!("wall time {}", human_duration(limit))),
+        End::TimedOut(limit) => {
+            Error::new(ErrorKind::TimedOut, format!("the plugin did not end within {}", human_duration(limit)))
+                .hint("if it needs longer, raise `call` (or `long-call`, for finish and restore) in [part.limits]")
+                .detail("limit", format!("wall time {}", human_duration(limit)))
+        }
         End::Trap(e) => trap(&e, limits, output),
     };
     if output.trim().is_empty() { error } else { error.detail("output", text::block(output.trim(), 64 << 10)) }
@@ -73,7 +72,8 @@ fn trap(e: &wasmtime::Error, limits: &Limits, output: &str) -> Error {
         return plugin(format!("the plugin ended itself with status {status}")).hint(AUTHOR);
     }
     let Some(trap) = e.downcast_ref::<Trap>() else {
-        return plugin(format!("the plugin was stopped: {}", text::line(&e.root_cause().to_string(), 500))).hint(AUTHOR);
+        return plugin(format!("the plugin was stopped: {}", text::line(&e.root_cause().to_string(), 500)))
+            .hint(AUTHOR);
     };
     match trap {
         Trap::StackOverflow => plugin("the plugin used up its stack").hint(AUTHOR).detail("limit", "stack 1.0 MiB"),
@@ -136,17 +136,19 @@ mod tests {
 
     #[test]
     fn an_abort_shows_the_last_line() {
-        let error =
-            ended(End::Trap(Trap::UnreachableCodeReached.into()), &Limits::default(), "memory allocation of 9 bytes failed\n");
+        let error = ended(
+            End::Trap(Trap::UnreachableCodeReached.into()),
+            &Limits::default(),
+            "memory allocation of 9 bytes failed\n",
+        );
         assert_eq!(error.message(), "the plugin aborted: memory allocation of 9 bytes failed");
     }
 
     #[test]
     fn limits_are_named_with_the_line_that_raises_them() {
-        for (stop, kind, key) in [
-            (Stop::Memory, ErrorKind::Plugin, "`memory`"),
-            (Stop::Cpu, ErrorKind::TimedOut, "`cpu`"),
-        ] {
+        for (stop, kind, key) in
+            [(Stop::Memory, ErrorKind::Plugin, "`memory`"), (Stop::Cpu, ErrorKind::TimedOut, "`cpu`")]
+        {
             let error = ended(End::Trap(stop.into()), &Limits::default(), "");
             assert_eq!(error.kind(), kind);
             assert!(error.hint_text().unwrap().contains(key), "{error:?}");

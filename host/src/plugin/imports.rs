@@ -51,7 +51,9 @@ fn check_import(manifest: &Manifest, import: &str, functions: &[String]) -> Resu
             "types" | "config" | "log" | "progress" => Ok(()),
             // The contract's own types name the process: only functions count.
             "exec" => asked(functions.is_empty() || !manifest.exec.is_empty(), import, "no command", EXEC),
-            "mirror" => asked(functions.is_empty() || !manifest.directory.is_empty(), import, "no directory", DIRECTORY),
+            "mirror" => {
+                asked(functions.is_empty() || !manifest.directory.is_empty(), import, "no directory", DIRECTORY)
+            }
             "archive" => {
                 let feeds = functions.iter().any(|f| f == "feed");
                 asked(!feeds || !manifest.exec.is_empty(), import, "no command", EXEC)
@@ -97,7 +99,8 @@ fn speaks(version: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PLAIN: &str = "[plugin]\nname = \"x\"\nversion = \"1.0.0\"\napi = \"0.1\"\nkind = \"other\"\nconsistency = \"copied\"\n";
+    const PLAIN: &str =
+        "[plugin]\nname = \"x\"\nversion = \"1.0.0\"\napi = \"0.1\"\nkind = \"other\"\nconsistency = \"copied\"\n";
 
     fn manifest(more: &str) -> Manifest {
         Manifest::parse(&format!("{PLAIN}{more}")).unwrap()

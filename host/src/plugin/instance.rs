@@ -261,7 +261,9 @@ impl Instance {
         let snapshots =
             self.call(Call("list", short), |store, b| Box::pin(b.bkhost_snapshot_strategy().call_list(store))).await?;
         if snapshots.len() > MAX_ITEMS {
-            return Err(self.breached("list", breach(format!("{} snapshots; {MAX_ITEMS} are allowed", snapshots.len()))));
+            return Err(
+                self.breached("list", breach(format!("{} snapshots; {MAX_ITEMS} are allowed", snapshots.len())))
+            );
         }
         snapshots.into_iter().map(|snapshot| self.accept("list", snapshot)).collect()
     }

@@ -137,8 +137,7 @@ impl ConfigSchema {
     }
 
     fn keys_at(&self, path: &str) -> String {
-        let properties: Option<&Map<String, Value>> =
-            self.object_at(path).get("properties").and_then(Value::as_object);
+        let properties: Option<&Map<String, Value>> = self.object_at(path).get("properties").and_then(Value::as_object);
         properties.map(|p| p.keys().cloned().collect::<Vec<_>>().join(", ")).unwrap_or_default()
     }
 
@@ -207,7 +206,8 @@ mod tests {
 
     #[test]
     fn defaults_are_filled_in_and_nothing_else_changes() {
-        let complete = schema().complete(&json!({ "host": "h", "datasets": ["tank"], "tls": {}, "mode": "fast" })).unwrap();
+        let complete =
+            schema().complete(&json!({ "host": "h", "datasets": ["tank"], "tls": {}, "mode": "fast" })).unwrap();
         assert_eq!(
             complete,
             json!({ "host": "h", "datasets": ["tank"], "tls": { "verify": true }, "mode": "fast", "port": 5432 })

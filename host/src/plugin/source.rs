@@ -74,7 +74,8 @@ pub(super) async fn open(state: &mut State, sources: Vec<contract::Source>) -> R
     for source in sources {
         opened.push(match source {
             contract::Source::Tree(tree) => {
-                let path = state.gate.host_path(&tree.root, Access::Read).await.map_err(|e| unreadable(&tree.root, e))?;
+                let path =
+                    state.gate.host_path(&tree.root, Access::Read).await.map_err(|e| unreadable(&tree.root, e))?;
                 let dir = path.dir().map_err(|e| unreadable(&tree.root, e))?;
                 Source::Tree { name: tree.name, dir, path: path.path().to_owned(), exclude: tree.exclude }
             }

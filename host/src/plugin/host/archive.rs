@@ -48,7 +48,8 @@ impl State {
         let into = self.gate.host_path(&to, Access::Write).await?.dir()?;
         let cancel = self.cancel.clone();
         blocking(move || {
-            let occupied = into.entries().map_err(|e| CallError::new(Code::Other, format!("{to}: {e}")))?.next().is_some();
+            let occupied =
+                into.entries().map_err(|e| CallError::new(Code::Other, format!("{to}: {e}")))?.next().is_some();
             if occupied {
                 return Err(CallError::new(Code::Conflict, format!("{to} is not empty")));
             }
@@ -57,12 +58,7 @@ impl State {
         .await
     }
 
-    async fn feed_command(
-        &mut self,
-        name: String,
-        command: &str,
-        args: Vec<Argument>,
-    ) -> Result<Completed, CallError> {
+    async fn feed_command(&mut self, name: String, command: &str, args: Vec<Argument>) -> Result<Completed, CallError> {
         let archived = self.archived()?;
         let input = blocking(move || archived.stream(&name).map_err(Into::into)).await?;
         self.gate.feed(command, &arguments(args), input).await.map(Into::into)
