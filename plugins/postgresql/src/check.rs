@@ -1,0 +1,182 @@
+//! What would fail later.
+
+use bkhost_sdk::{Error, ErrorCode, Finding, Result, exec, path};
+use serde::Deserialize;
+
+use crate::Config;
+use crate::answers::{self, Major, tool_version};
+
+/// What the server says of the database.
+#[derive(Debug, Deserialize)]
+struct Database {
+    version_num: u32,
+    version: String,
+    size: u64,
+    standby: bool,
+    max_standby_delay: String,
+    hot_standby_feedback: String,
+    row_security: u64,
+    unlogged: u64,
+    prepared: u64,
+    unreadable: Vec<String>,
+}
+
+pub(crate) fn check(config: &Config) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut tools = Vec::new();
+    for (tool, command) in
+        [("psql", "psql-version"), ("pg_dump", "pg-dump-version"), ("pg_restore", "pg-restore-version")]
+    {
+        match version(command) {
+            Ok(version) => tools.push((tool, version)),
+            Err(error) => findings.push(Finding::from_error(tool, error)),
+        }
+    }
+    if !tools.iter().any(|(tool, _)| *tool == "psql") {
+        return Ok(findings);
+    }
+    let subject = format!("database {}", config.database);
+    let database: Database = match ask() {
+        Ok(database) => database,
+        Err(error) if error.code == ErrorCode::Denied && error.detail_of("stderr").is_none() => return Err(error),
+        Err(error) => {
+            findings.push(Finding::from_error(subject, explain(error)));
+            return Ok(findings);
+        }
+    };
+    let server = Major::of_number(database.version_num);
+    for (tool, version) in &tools {
+        findings.push(tool_finding(tool, version, server));
+    }
+    findings
+        .push(Finding::info("server", format!("PostgreSQL {} at {}:{}", database.version, config.host, config.port)));
+    findings.push(Finding::info(subject.as_str(), format!("{} MiB", database.size >> 20)));
+    findings.extend(database_findings(&subject, &database));
+    findings.extend(space(database.size)?);
+    Ok(findings)
+}
+
+fn version(command: &str) -> Result<String> {
+    let output = exec::run(command, &[])?.ok()?;
+    tool_version(&output.stdout)
+        .map(str::to_owned)
+        .ok_or_else(|| Error::unsupported(format!("'{}' is no version of a PostgreSQL tool", output.first_line())))
+}
+
+fn ask() -> Result<Database> {
+    answers::parse(exec::run("database", &[])?.ok()?.first_line())
+}
+
+fn tool_finding(tool: &str, version: &str, server: Major) -> Finding {
+    match Major::of_text(version) {
+        // psql talks to servers of any version; a dump has to be written, and read, by tools as new as the server.
+        Some(major) if tool != "psql" && major < server => {
+            Finding::failure(tool, format!("version {version} is older than the server, which is {server}")).hint(format!(
+                "install the client programs of PostgreSQL {server}, and name them in [part.programs] if they are not in the usual place"
+            ))
+        }
+        Some(_) => Finding::info(tool, version),
+        None => Finding::warning(tool, format!("version {version} is not understood")),
+    }
+}
+
+fn database_findings(subject: &str, database: &Database) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !database.unreadable.is_empty() {
+        findings.push(
+            Finding::failure(subject, format!("the role may not read {}", database.unreadable.join(", ")))
+                .hint("GRANT pg_read_all_data TO the role (PostgreSQL 14 and newer), or use another one"),
+        );
+    }
+    if database.row_security > 0 {
+        findings.push(
+            Finding::failure(
+                subject,
+                format!("{} tables have row security, and the role is bound by it", database.row_security),
+            )
+            .hint("pg_dump refuses to dump half a table: ALTER ROLE … BYPASSRLS, or use another role"),
+        );
+    }
+    if database.prepared > 0 {
+        findings.push(
+            Finding::warning(subject, format!("{} prepared transactions are open", database.prepared))
+                .hint("what they did is not in a dump until they are committed"),
+        );
+    }
+    if database.standby && database.unlogged > 0 {
+        findings.push(Finding::warning(subject, "unlogged tables are empty on a standby, and so in its dump"));
+    }
+    if database.standby && database.max_standby_delay != "-1" && database.hot_standby_feedback != "on" {
+        findings.push(
+            Finding::warning(
+                subject,
+                format!(
+                    "this is a standby that cancels queries after {} to go on replaying",
+                    database.max_standby_delay
+                ),
+            )
+            .hint("a dump that takes longer may be cancelled: set hot_standby_feedback = on, or max_standby_streaming_delay = -1"),
+        );
+    }
+    findings
+}
+
+fn space(size: u64) -> Result<Option<Finding>> {
+    let output = exec::run("space", &[("directory", path::STAGING)])?;
+    let Some(free) = answers::free_space(&output.stdout).filter(|_| output.status == 0) else { return Ok(None) };
+    Ok((free < size).then(|| {
+        Finding::warning("staging", format!("{} MiB are free, the database has {} MiB", free >> 20, size >> 20))
+            .hint("a dump has no indexes and may be smaller; compress = 1 makes it smaller still")
+    }))
+}
+
+/// Say what a failure to connect means.
+pub(crate) fn explain(error: Error) -> Error {
+    let stderr = error.detail_of("stderr").unwrap_or_default().to_owned();
+    let says = |text: &str| stderr.contains(text);
+    if says("database \"") && says("does not exist") {
+        error.code(ErrorCode::NotFound).hint("check [part.config] database against `psql --list`")
+    } else if says("no password supplied") || says("password authentication failed") {
+        error.code(ErrorCode::Denied).hint("give the password in [part.secrets]: password = { env = \"PGPASSWORD\" }")
+    } else if says("Peer authentication failed") {
+        error
+            .code(ErrorCode::Denied)
+            .hint("the socket takes a role's own system user only: set run-as in [[part]], or use host = \"127.0.0.1\"")
+    } else if says("pg_hba.conf") || says("ermission denied") {
+        error.code(ErrorCode::Denied)
+    } else if says("could not connect") || says("connection to server") {
+        error.code(ErrorCode::Unavailable).hint("is the server running, and are [part.config] host and port right?")
+    } else {
+        error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bkhost_sdk::Severity;
+    use bkhost_sdk::exec::Output;
+
+    use super::*;
+
+    #[test]
+    fn an_older_dump_tool_fails_and_an_older_psql_does_not() {
+        let server = Major::of_number(160_001);
+        assert_eq!(tool_finding("pg_dump", "15.20", server).severity, Severity::Failure);
+        assert_eq!(tool_finding("psql", "15.20", server).severity, Severity::Info);
+        assert_eq!(tool_finding("pg_dump", "16.1", server).severity, Severity::Info);
+        assert_eq!(tool_finding("pg_dump", "17.0", server).severity, Severity::Info);
+        assert_eq!(tool_finding("pg_restore", "devel", server).severity, Severity::Warning);
+    }
+
+    #[test]
+    fn failures_to_connect() {
+        let code =
+            |stderr: &str| explain(Output { status: 2, stderr: stderr.into(), ..Output::default() }.failure()).code;
+        let prefix = "psql: error: connection to server on socket \"/s/.s.PGSQL.5432\" failed: ";
+        assert_eq!(code(&format!("{prefix}FATAL:  database \"nope\" does not exist")), ErrorCode::NotFound);
+        assert_eq!(code(&format!("{prefix}No such file or directory")), ErrorCode::Unavailable);
+        assert_eq!(code(&format!("{prefix}fe_sendauth: no password supplied")), ErrorCode::Denied);
+        assert_eq!(code(&format!("{prefix}FATAL:  Peer authentication failed for user \"x\"")), ErrorCode::Denied);
+        assert_eq!(code("psql: error: out of memory"), ErrorCode::Other);
+    }
+}
