@@ -8,7 +8,6 @@
 pub mod bitbucket;
 mod held;
 mod none;
-mod secret;
 pub mod simulator;
 mod token;
 
@@ -21,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use held::{Held, HeldState, Stage};
 pub use none::{NoApplication, Unlocked};
-pub use secret::Secret;
 pub use token::Token;
 
 use crate::error::{Error, Result};
@@ -175,7 +173,8 @@ pub trait Lock: Send + Sync {
     /// What releases it now; `None` if nothing is locked.
     fn held(&self) -> Option<Held>;
 
-    /// Waits until the application has finished what it was doing and starts nothing new. May be dropped.
+    /// Waits until the application has finished what it was doing and starts nothing new. Obeys the run's cancellation
+    /// by itself: better awaited than dropped, since the reply to its first call helps to cancel.
     ///
     /// # Errors
     /// If that does not happen in time, or somebody cancels it, here or in the application.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::application::Secret;
+use crate::capability::Secret;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// What the driver needs to know.

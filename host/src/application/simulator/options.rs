@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
-use crate::application::Secret;
+use crate::capability::Secret;
 use crate::error::{Error, ErrorKind};
 
 /// How a [`Simulator`](super::Simulator) behaves.
