@@ -1,8 +1,24 @@
 //! `bkhost.toml`: typed, documented, and strict.
+//!
+//! A document is read as a tree of values that know where they were written ([`document`]); the flags are laid over it;
+//! then it is given its types ([`model`]) and checked as a whole ([`check`]). Every error says where, what, and what to
+//! write instead, and shows no secret.
 
+mod check;
+mod document;
+mod fit;
+mod hint;
 mod json;
+mod load;
 mod model;
+mod schema;
+mod secrets;
+mod source;
+#[cfg(test)]
+mod tests;
 
+pub use load::Flags;
 pub use model::{
     Application, Archive, Bitbucket, Config, Instance, Limits, NoApplication, Part, Retention, StoreConfig,
 };
+pub use schema::schema;

@@ -1,6 +1,6 @@
 //! The keys of `bkhost.toml`. The doc comments are the reference: the JSON Schema carries them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -34,6 +34,9 @@ pub struct Config {
     /// What plugins that did not come with this bkhost may do.
     #[serde(default, rename = "grant")]
     pub grants: Vec<Grant>,
+    /// The directory from which relative paths to plugins are taken.
+    #[serde(skip)]
+    pub(super) dir: PathBuf,
 }
 
 /// `[instance]`
@@ -147,7 +150,7 @@ pub struct Part {
     /// The keys of `config` that came from a flag as bare text, whose type only the plugin's schema can tell: see
     /// [`Part::fit`].
     #[serde(skip)]
-    pub(super) loose: BTreeSet<String>,
+    pub(super) loose: BTreeMap<String, String>,
 }
 
 /// `[part.limits]`: what a plugin may use up. What is left out is as the plugin's manifest says.

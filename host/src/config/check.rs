@@ -1,0 +1,272 @@
+//! What the types cannot say: names, references between tables, values that contradict each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::document::{Step, find};
+use super::hint::{form, nearest};
+use super::model::{Application, Bitbucket, Config, Part};
+use super::source::{Place, Sources};
+use crate::archive::check_name;
+use crate::capability::Grant;
+use crate::error::{Error, Result};
+use crate::store::check_location;
+use crate::units::Span;
+
+/// A configuration that is being checked.
+pub(super) struct Checker<'a> {
+    /// Where it was written.
+    pub(super) sources: &'a Sources,
+    /// The values, with their places.
+    pub(super) root: &'a DeTable<'a>,
+}
+
+impl Checker<'_> {
+    /// All checks.
+    pub(super) fn check(&self, config: &Config) -> Result<()> {
+        self.name(&[Step::Key("instance"), Step::Key("name")], "an instance", &config.instance.name)?;
+        if let Some(state) = &config.instance.state {
+            self.absolute(&[Step::Key("instance"), Step::Key("state")], state)?;
+        }
+        match &config.application {
+            Application::Bitbucket(bitbucket) => self.bitbucket(bitbucket)?,
+            Application::None(_) => {}
+        }
+        self.parts(&config.parts)?;
+        self.stores(config)?;
+        self.archive(config)?;
+        self.grants(&config.grants)
+    }
+
+    fn place(&self, path: &[Step<'_>]) -> Option<Place> {
+        // A value that is left out stands where its table does.
+        (1..=path.len()).rev().find_map(|len| find(self.root, path.get(..len)?)).map(Spanned::span)
+    }
+
+    fn error(&self, path: &[Step<'_>], message: &str) -> Error {
+        self.sources.error(self.place(path).as_ref(), false, message)
+    }
+
+    /// An error whose hint is the form of the key.
+    fn wrong(&self, path: &[Step<'_>], message: &str) -> Error {
+        let error = self.error(path, message);
+        match form(&shown(path)) {
+            Some(form) => error.hint(form),
+            None => error,
+        }
+    }
+
+    fn name(&self, path: &[Step<'_>], what: &str, name: &str) -> Result<()> {
+        check_name(what, name).map_err(|e| {
+            let error = self.error(path, e.message());
+            match e.hint_text() {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        })
+    }
+
+    fn absolute(&self, path: &[Step<'_>], value: &Path) -> Result<()> {
+        if value.is_absolute() {
+            return Ok(());
+        }
+        Err(self.wrong(path, &format!("`{}` must be an absolute path, not `{}`", shown(path), value.display())))
+    }
+
+    fn positive(&self, path: &[Step<'_>], zero: bool) -> Result<()> {
+        if zero { Err(self.wrong(path, &format!("`{}` must not be 0", shown(path)))) } else { Ok(()) }
+    }
+
+    fn bitbucket(&self, bitbucket: &Bitbucket) -> Result<()> {
+        let at = |key| [Step::Key("application"), Step::Key(key)];
+        let host = ["http://", "https://"].iter().find_map(|scheme| bitbucket.url.strip_prefix(scheme));
+        if host.is_none_or(|host| host.is_empty() || host.starts_with(['/', ':']) || host.contains(char::is_whitespace))
+        {
+            return Err(self.wrong(&at("url"), "`application.url` must begin with http:// or https:// and name a host"));
+        }
+        if host.is_some_and(|host| host.split('/').next().is_some_and(|authority| authority.contains('@'))) {
+            let error =
+                self.sources.error(self.place(&at("url")).as_ref(), true, "`application.url` must not hold a password");
+            return Err(error.hint("name the user in `username`, and say in `password` where the password is"));
+        }
+        if bitbucket.username.is_empty() {
+            return Err(self.wrong(&at("username"), "`application.username` must not be empty"));
+        }
+        self.positive(&at("drain-timeout"), bitbucket.drain_timeout.0.is_zero())?;
+        self.positive(&at("max-lock-time"), bitbucket.max_lock_time.0.is_zero())?;
+        if bitbucket.drain_timeout > bitbucket.max_lock_time {
+            let Span(drain) = bitbucket.drain_timeout;
+            return Err(self
+                .error(
+                    &at("drain-timeout"),
+                    &format!(
+                        "`drain-timeout` ({}) is longer than `max-lock-time` ({}), within which all has to be over",
+                        Span(drain),
+                        bitbucket.max_lock_time
+                    ),
+                )
+                .hint("raise max-lock-time, or lower drain-timeout"));
+        }
+        Ok(())
+    }
+
+    fn parts(&self, parts: &[Part]) -> Result<()> {
+        if parts.is_empty() {
+            return Err(self.wrong(&[Step::Key("part")], "there is no [[part]]"));
+        }
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for (index, part) in parts.iter().enumerate() {
+            let at = |key| [Step::Key("part"), Step::Index(index), Step::Key(key)];
+            self.name(&at("name"), "a part", &part.name)?;
+            if let Some(first) = seen.insert(&part.name, index) {
+                return Err(self
+                    .error(
+                        &at("name"),
+                        &format!("two parts are called `{}`: number {} and number {}", part.name, first + 1, index + 1),
+                    )
+                    .hint("a part's name names its files in a set: give each its own"));
+            }
+            if part.plugin.is_empty() {
+                return Err(self.wrong(&at("plugin"), &format!("the part `{}` names no plugin", part.name)));
+            }
+            if part.run_as.as_ref().is_some_and(String::is_empty) {
+                return Err(self.wrong(&at("run-as"), "`run-as` must not be empty"));
+            }
+            for (program, file) in &part.programs {
+                self.absolute(
+                    &[Step::Key("part"), Step::Index(index), Step::Key("programs"), Step::Key(program)],
+                    file,
+                )?;
+            }
+            let limit = |key| [Step::Key("part"), Step::Index(index), Step::Key("limits"), Step::Key(key)];
+            let limits = &part.limits;
+            self.positive(&limit("memory"), limits.memory.is_some_and(|m| m.0 == 0))?;
+            self.positive(&limit("cpu"), limits.cpu.is_some_and(|t| t.0.is_zero()))?;
+            self.positive(&limit("call"), limits.call.is_some_and(|t| t.0.is_zero()))?;
+            self.positive(&limit("long-call"), limits.long_call.is_some_and(|t| t.0.is_zero()))?;
+        }
+        self.order(parts)
+    }
+
+    /// Checks `after`: only parts that exist, and no circle.
+    fn order(&self, parts: &[Part]) -> Result<()> {
+        let names: BTreeSet<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+        for (index, part) in parts.iter().enumerate() {
+            for (n, other) in part.after.iter().enumerate().filter(|(_, other)| !names.contains(other.as_str())) {
+                let at = [Step::Key("part"), Step::Index(index), Step::Key("after"), Step::Index(n)];
+                let hint = match nearest(other, names.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("the parts are: {}", names.iter().copied().collect::<Vec<_>>().join(", ")),
+                };
+                return Err(self
+                    .error(&at, &format!("the part `{}` comes after `{other}`, which does not exist", part.name))
+                    .hint(hint));
+            }
+        }
+        // Take away, again and again, what waits for nothing: what stays waits for itself.
+        let mut left: Vec<&Part> = parts.iter().collect();
+        loop {
+            let waiting: BTreeSet<&str> = left.iter().map(|part| part.name.as_str()).collect();
+            let before = left.len();
+            left.retain(|part| part.after.iter().any(|other| waiting.contains(other.as_str())));
+            if left.is_empty() {
+                return Ok(());
+            }
+            if left.len() == before {
+                return Err(self.circle(parts, &left));
+            }
+        }
+    }
+
+    fn circle(&self, parts: &[Part], left: &[&Part]) -> Error {
+        let step = |from: &str| {
+            let part = left.iter().find(|part| part.name == from)?;
+            part.after.iter().find(|other| left.iter().any(|part| part.name == **other)).map(String::as_str)
+        };
+        let mut way: Vec<&str> = left.first().map(|part| part.name.as_str()).into_iter().collect();
+        while let Some(next) = way.last().copied().and_then(step) {
+            let met = way.iter().position(|name| *name == next);
+            way.push(next);
+            if let Some(met) = met {
+                way.drain(..met);
+                break;
+            }
+        }
+        let index = way.first().and_then(|name| parts.iter().position(|part| part.name == *name)).unwrap_or(0);
+        self.error(
+            &[Step::Key("part"), Step::Index(index), Step::Key("after")],
+            &format!("the parts wait for each other: {}", way.join(" after ")),
+        )
+        .hint("take one of them out of `after`")
+    }
+
+    fn stores(&self, config: &Config) -> Result<()> {
+        match config.stores.as_slice() {
+            [] => Err(self.wrong(&[Step::Key("store")], "there is no [[store]]")),
+            [store] => check_location(&store.to).map_err(|(message, hint)| {
+                self.error(&[Step::Key("store"), Step::Index(0), Step::Key("to")], &message).hint(hint)
+            }),
+            [_, ..] => Err(self
+                .error(
+                    &[Step::Key("store"), Step::Index(1)],
+                    "there are several stores, and this version writes to one",
+                )
+                .hint("keep one [[store]]; copy its directory elsewhere for a second")),
+        }
+    }
+
+    fn archive(&self, config: &Config) -> Result<()> {
+        let archive = &config.archive;
+        if !(1..=19).contains(&archive.level) {
+            return Err(self.wrong(
+                &[Step::Key("archive"), Step::Key("level")],
+                &format!("`archive.level` must be from 1 (fast) to 19 (small), not {}", archive.level),
+            ));
+        }
+        if archive.threads > 256 {
+            let at = [Step::Key("archive"), Step::Key("threads")];
+            return Err(self.wrong(&at, &format!("`archive.threads` must be at most 256, not {}", archive.threads)));
+        }
+        Ok(())
+    }
+
+    fn grants(&self, grants: &[Grant]) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for (index, grant) in grants.iter().enumerate() {
+            let at = |key| [Step::Key("grant"), Step::Index(index), Step::Key(key)];
+            let digest = grant.sha256.to_ascii_lowercase();
+            if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(
+                    self.wrong(&at("sha256"), &format!("the grant for `{}` has no SHA-256 digest", grant.plugin))
+                );
+            }
+            if !seen.insert(digest) {
+                return Err(self
+                    .error(&at("sha256"), &format!("there are two grants for the plugin `{}`", grant.plugin))
+                    .hint("keep one, with all that the plugin may do"));
+            }
+            for (n, path) in grant.read.iter().enumerate() {
+                self.absolute(&[Step::Key("grant"), Step::Index(index), Step::Key("read"), Step::Index(n)], path)?;
+            }
+            for (n, path) in grant.write.iter().enumerate() {
+                self.absolute(&[Step::Key("grant"), Step::Index(index), Step::Key("write"), Step::Index(n)], path)?;
+            }
+            for (id, path) in &grant.exec {
+                self.absolute(&[Step::Key("grant"), Step::Index(index), Step::Key("exec"), Step::Key(id)], path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A path as it is written in messages.
+fn shown(path: &[Step<'_>]) -> String {
+    path.iter().fold(String::new(), |text, step| match step {
+        Step::Key(key) if text.is_empty() => (*key).to_owned(),
+        Step::Key(key) => format!("{text}.{key}"),
+        Step::Index(index) => format!("{text}[{index}]"),
+    })
+}
