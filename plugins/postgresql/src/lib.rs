@@ -104,7 +104,7 @@ impl Strategy for Postgresql {
             )
             .hint("an exported snapshot lives as long as the run that took it: run again"));
         };
-        let facts: Facts = answers::parse(&session.ask("facts", ANSWER)?)?;
+        let facts: Facts = answers::parse(&session.ask("facts", ANSWER).map_err(check::explain)?)?;
         let summary = dump::dump(&self.config, &state)?;
         // The transaction was there until the end, or the snapshot was not.
         session.send("end", &[])?;

@@ -205,7 +205,7 @@ impl Zfs {
             if output.status == 2 && names.len() > 1 {
                 together = false;
                 for name in names {
-                    snapshot_command(label, std::slice::from_ref(name)).run()?.ok()?;
+                    snapshot_command(label, std::slice::from_ref(name)).run()?.ok().map_err(explain)?;
                 }
             } else {
                 planned = output.planned;
@@ -318,11 +318,13 @@ fn destroy_snapshot(dataset: &str, label: &str, guid: Option<&str>) -> Result<()
         warn!("{name} was not made by this part: left alone");
         return Ok(());
     }
+    // A held snapshot is as busy as one that is still mounted: ask first, rather than wait for what will not pass.
+    if found.number("userrefs").unwrap_or(0) > 0 {
+        return Err(Error::conflict(format!("snapshot {name} is held"))
+            .hint(format!("see `zfs holds '{name}'`; release it, then prune again")));
+    }
     destroy("destroy-snapshot", "snapshot", &name).map_err(|error| {
-        if found.number("userrefs").unwrap_or(0) > 0 {
-            Error::conflict(format!("snapshot {name} is held"))
-                .hint(format!("see `zfs holds '{name}'`; release it, then prune again"))
-        } else if error.detail_of("stderr").is_some_and(|stderr| stderr.contains("dependent clones")) {
+        if error.detail_of("stderr").is_some_and(|stderr| stderr.contains("dependent clones")) {
             error.code(bkhost_sdk::ErrorCode::Conflict).hint("somebody cloned it: destroy or promote the clone first")
         } else {
             error

@@ -75,7 +75,7 @@ pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()>
     for target in std::iter::once(to).chain(plan.iter().map(|step| step.target.as_str())) {
         let output = exec::run("target", &[("dataset", target)])?;
         if !absent(&output) {
-            output.ok()?;
+            output.ok().map_err(explain)?;
             return Err(Error::already_exists(format!("dataset {target} exists"))
                 .hint("restore into a new name: an existing dataset is never written to"));
         }
@@ -162,7 +162,7 @@ fn explain(error: Error) -> Error {
         error.code(ErrorCode::NotFound).hint("--to names a dataset to be created: its parent has to exist")
     } else if stderr.contains("already exists") {
         error.code(ErrorCode::AlreadyExists)
-    } else if stderr.contains("invalid") {
+    } else if stderr.contains("invalid") || stderr.contains("delimiter") {
         error.code(ErrorCode::InvalidConfig).hint("--to names a dataset: pool/name")
     } else {
         error
