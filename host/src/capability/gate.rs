@@ -1,16 +1,28 @@
 //! The gate of one part: every effect a guest can have goes through here, and is decided here before it happens.
 
+use std::fmt;
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::http::{self, Egress, Resolver, SystemResolver};
+use super::manifest::{DirectoryRequest, Discover, Effect, PathRoot, config_key};
+use super::paths::{self, Root};
+use super::process::{Options, Running, Spec, launch};
+use super::program::SYSTEM_DIRS;
+use super::rights::Command;
+use super::slots::{config_value, texts};
 use super::{
     Access, Argument, CallError, Code, Completed, HostPath, HttpTimeouts, Preopen, Process, ResponseBody, Rights,
     Witness,
 };
-use crate::report::Reporter;
+use crate::report::{Event, Level, Reporter};
 
 /// Whether things really happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +40,29 @@ pub struct Gate {
     mode: Mode,
     cancel: CancellationToken,
     witness: Arc<dyn Witness>,
+    egress: Egress,
+    /// The tasks that watch over children.
+    tasks: TaskTracker,
+    base: OnceCell<Vec<Root>>,
+    sources: OnceCell<Sources>,
 }
 
-fn not_yet() -> CallError {
-    CallError::new(Code::Unsupported, "not available")
+/// The directories below `/source`.
+struct Sources {
+    roots: Vec<Root>,
+    missing: Vec<(String, CallError)>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("part", &self.rights.part()).field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
 }
 
 impl Gate {
@@ -44,7 +75,24 @@ impl Gate {
         cancel: CancellationToken,
         witness: Arc<dyn Witness>,
     ) -> Self {
-        Self { rights, reporter, mode, cancel, witness }
+        Self {
+            rights,
+            reporter,
+            mode,
+            cancel: cancel.child_token(),
+            witness,
+            egress: Egress::new(Arc::new(SystemResolver)),
+            tasks: TaskTracker::new(),
+            base: OnceCell::new(),
+            sources: OnceCell::new(),
+        }
+    }
+
+    /// The same gate with another way to resolve host names.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
+        self.egress = Egress::new(resolver);
+        self
     }
 
     /// The rights it grants.
@@ -63,38 +111,41 @@ impl Gate {
     ///
     /// # Errors
     /// `denied`, before anything ran; `timed-out`, `interrupted`: its group was killed and reaped.
-    pub async fn run(&self, _command: &str, _arguments: &[Argument]) -> Result<Completed, CallError> {
-        let _ = (&self.reporter, &self.cancel, &self.witness);
-        Err(not_yet())
+    pub async fn run(&self, command: &str, arguments: &[Argument]) -> Result<Completed, CallError> {
+        self.audited(self.start(command, arguments, false).await)?.join().await
     }
 
     /// Start a command and go on.
     ///
     /// # Errors
     /// As [`Gate::run`].
-    pub async fn spawn(&self, _command: &str, _arguments: &[Argument]) -> Result<Process, CallError> {
-        Err(not_yet())
+    pub async fn spawn(&self, command: &str, arguments: &[Argument]) -> Result<Process, CallError> {
+        self.audited(self.start(command, arguments, false).await)
     }
 
-    /// Run a command with `input` on its stdin. If `input` fails, the command is killed.
+    /// Run a command with `input` on its stdin. If `input` fails, the command is killed before its stdin is closed. An
+    /// input error of the kind `InvalidData` is `corrupt`.
     ///
     /// # Errors
     /// As [`Gate::run`]; `corrupt` or `other` if `input` fails.
     pub async fn feed(
         &self,
-        _command: &str,
-        _arguments: &[Argument],
-        _input: Box<dyn Read + Send>,
+        command: &str,
+        arguments: &[Argument],
+        input: Box<dyn Read + Send>,
     ) -> Result<Completed, CallError> {
-        Err(not_yet())
+        self.audited(self.start(command, arguments, true).await)?.feed(input).await
     }
 
     /// The directories the guest sees. A source that is denied or missing is left out; see [`Gate::missing`].
+    /// Runs the manifest's `discover` commands the first time.
     ///
     /// # Errors
-    /// `/staging`, `/state` or `/target` cannot be opened.
+    /// `/staging`, `/state` or `/target` cannot be opened; `interrupted`.
     pub async fn preopens(&self) -> Result<Vec<Preopen>, CallError> {
-        Err(not_yet())
+        let base = self.base().await?;
+        let sources = self.sources().await?;
+        Ok(base.iter().chain(&sources.roots).map(|root| root.preopen.clone()).collect())
     }
 
     /// The sources that are not there, by guest path, with the reason.
@@ -102,15 +153,15 @@ impl Gate {
     /// # Errors
     /// As [`Gate::preopens`].
     pub async fn missing(&self) -> Result<Vec<(String, CallError)>, CallError> {
-        Err(not_yet())
+        Ok(self.sources().await?.missing.clone())
     }
 
     /// The host's file or directory that a guest path names.
     ///
     /// # Errors
     /// `denied`: outside of what is granted, `..`, or a symbolic link on the way. `not-found`: it does not exist.
-    pub async fn host_path(&self, _guest: &str, _access: Access) -> Result<HostPath, CallError> {
-        Err(not_yet())
+    pub async fn host_path(&self, guest: &str, access: Access) -> Result<HostPath, CallError> {
+        self.audited(self.locate(guest, access).await)
     }
 
     /// Send a request to a granted server. Redirects are not followed.
@@ -119,16 +170,273 @@ impl Gate {
     /// `denied`, before anything was sent; `unavailable`, `timed-out`, `interrupted`.
     pub async fn http<B>(
         &self,
-        _request: http::Request<B>,
-        _timeouts: HttpTimeouts,
-    ) -> Result<http::Response<ResponseBody>, CallError>
+        request: ::http::Request<B>,
+        timeouts: HttpTimeouts,
+    ) -> Result<::http::Response<ResponseBody>, CallError>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        Err(not_yet())
+        let method = request.method().clone();
+        let decided = http::target(&method, request.uri(), request.headers(), &self.rights.reachable);
+        let (known, url) = self.audited(decided)?;
+        let planned = self.mode == Mode::DryRun && !matches!(method.as_str(), "GET" | "HEAD");
+        // Without the query, which may hold a signature.
+        let what = format!("{method} {}{}", known.server, url.path());
+        self.reporter.event(&Event::Call { what: what.clone(), planned });
+        if planned {
+            return Err(CallError::new(Code::Unsupported, format!("dry run: {what} was not sent")));
+        }
+        self.audited(self.egress.send(known, url, request, timeouts, &self.cancel).await)
     }
 
-    /// Kill and reap whatever still runs.
-    pub async fn shutdown(&self) {}
+    /// Kill and reap whatever still runs; nothing more is started. Returns when all is reaped (after 20 seconds in any
+    /// case).
+    pub async fn shutdown(&self) {
+        self.cancel.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(Duration::from_secs(20), self.tasks.wait()).await.is_err() {
+            let text = "a command's process cannot be killed: the kernel does not let it go";
+            self.reporter.message(Level::Error, Some(self.rights.part()), text);
+        }
+    }
+
+    /// Every denial is in the report, whatever the guest makes of it.
+    fn audited<T>(&self, result: Result<T, CallError>) -> Result<T, CallError> {
+        if let Err(e) = &result
+            && e.code == Code::Denied
+        {
+            let text = format!("denied: {}", e.message);
+            self.reporter.message(Level::Warning, Some(self.rights.part()), text);
+        }
+        result
+    }
+
+    async fn start(&self, id: &str, arguments: &[Argument], feed: bool) -> Result<Process, CallError> {
+        let command = self.rights.commands.get(id).ok_or_else(|| {
+            CallError::denied(format!("the plugin's manifest has no command {}", super::slots::shown(id)))
+                .hint("no line of bkhost.toml allows this: only the plugin's author can add an [[exec]]")
+        })?;
+        let mut filled = command.forms.fill(arguments)?;
+        // Before any path is looked at, and with it any discover command run: a call that cannot be does nothing.
+        command.forms.argv(&command.request.argv, &filled)?;
+        command.program.as_ref().map_err(Clone::clone)?;
+        for (kind, value) in command.forms.paths(&mut filled) {
+            if paths::root_kind(value)? != kind {
+                let kind = format!("{kind:?}").to_lowercase();
+                return Err(CallError::denied(format!("command {id}: {value} is not below /{kind}"))
+                    .hint("no line of bkhost.toml allows this: the plugin's own manifest rules it out"));
+            }
+            let path = self.root(value).await?.path_for_command(value)?;
+            *value = path.into_os_string().into_string().map_err(|path| {
+                let path = path.to_string_lossy().into_owned();
+                CallError::new(Code::Unsupported, format!("the path {path:?} is not UTF-8, as arguments have to be"))
+            })?;
+        }
+        let argv = command.forms.argv(&command.request.argv, &filled)?;
+        self.launch(command, argv, feed).await
+    }
+
+    /// Start a command whose arguments are decided.
+    async fn launch(&self, command: &Command, arguments: Vec<String>, feed: bool) -> Result<Process, CallError> {
+        let request = &command.request;
+        let program = command.program.as_ref().map_err(Clone::clone)?;
+        let environment = self.rights.environment(request)?;
+        if self.cancel.is_cancelled() {
+            return Err(CallError::new(Code::Interrupted, format!("command {}: the run was cancelled", request.id)));
+        }
+        let mask = &self.rights.mask;
+        let argv: Vec<_> = std::iter::once(program.path.to_string_lossy().into_owned())
+            .chain(arguments.iter().map(|argument| mask.text(argument.as_bytes())))
+            .collect();
+        let planned = self.mode == Mode::DryRun && request.effect == Effect::Change;
+        let part = self.rights.part().to_owned();
+        let spec = Spec {
+            id: request.id.clone(),
+            argv: argv.clone(),
+            timeout: request.timeout,
+            forms: command.forms.clone(),
+            lines: request.stdin.clone().unwrap_or_default(),
+            mask: mask.clone(),
+        };
+        if planned {
+            self.reporter.event(&Event::Command { part, argv, planned });
+            return Ok(Process::new(spec, None));
+        }
+        program.check_again().map_err(|why| CallError::denied(format!("command {}: {why}", request.id)))?;
+        self.reporter.event(&Event::Command { part, argv: argv.clone(), planned });
+        let failed =
+            |e: std::io::Error| CallError::new(Code::Other, format!("command {} cannot be started: {e}", request.id));
+        let mut tries = 0;
+        let launched = loop {
+            match launch(self.command(&program.path, &arguments, &environment), feed || request.stdin.is_some()) {
+                // Somebody who was writing the file a moment ago is just forking.
+                Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < 20 => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                other => break other.map_err(failed)?,
+            }
+        };
+        let running = Running::start(
+            launched,
+            Options {
+                timeout: request.timeout.0,
+                max_output: usize::try_from(request.max_output.0).unwrap_or(usize::MAX),
+                argv,
+                cancel: self.cancel.clone(),
+                witness: Arc::clone(&self.witness),
+                tasks: self.tasks.clone(),
+            },
+        )
+        .map_err(failed)?;
+        Ok(Process::new(spec, Some(running)))
+    }
+
+    /// The command as the system runs it: no environment but this, no directory but the part's own.
+    fn command(
+        &self,
+        program: &Path,
+        arguments: &[String],
+        environment: &[(String, String)],
+    ) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(program);
+        let cwd = Some(self.rights.staging.as_path()).filter(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
+        command.args(arguments).env_clear().current_dir(cwd);
+        command.env("LC_ALL", "C").env("TZ", "UTC").env("PATH", SYSTEM_DIRS.join(":"));
+        match &self.rights.run_as {
+            Some(user) => {
+                command.env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
+                if user.uid != rustix::process::geteuid().as_raw() {
+                    command.uid(user.uid).gid(user.gid);
+                }
+            }
+            None => {
+                command.env("HOME", "/nonexistent");
+            }
+        }
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    async fn base(&self) -> Result<&Vec<Root>, CallError> {
+        self.base
+            .get_or_try_init(async || {
+                let mut roots = vec![
+                    Root::open("/staging", &self.rights.staging, Access::Write)?,
+                    Root::open("/state", &self.rights.state, Access::Write)?,
+                ];
+                if let Some(target) = &self.rights.target {
+                    roots.push(Root::open("/target", target, Access::Write)?);
+                }
+                Ok(roots)
+            })
+            .await
+    }
+
+    async fn sources(&self) -> Result<&Sources, CallError> {
+        self.sources
+            .get_or_try_init(async || {
+                let mut sources = Sources { roots: Vec::new(), missing: Vec::new() };
+                for directory in &self.rights.manifest.directory {
+                    for (guest, host) in self.source_paths(directory).await? {
+                        let root = host.and_then(|host| {
+                            let root = Root::open(&guest, Path::new(&host), directory.access)?;
+                            self.rights.directory(&root.preopen.host, directory.access)?;
+                            Ok(root)
+                        });
+                        match root {
+                            Ok(root) => sources.roots.push(root),
+                            Err(e) => sources.missing.push((guest, e)),
+                        }
+                    }
+                }
+                Ok(sources)
+            })
+            .await
+    }
+
+    /// The guest paths of a directory request, each with its path on the host or the reason why there is none.
+    async fn source_paths(
+        &self,
+        directory: &DirectoryRequest,
+    ) -> Result<Vec<(String, Result<String, CallError>)>, CallError> {
+        let guest = format!("/source/{}", directory.name);
+        let value = |reference: &str| config_key(reference).and_then(|key| config_value(&self.rights.config, key));
+        if let Some(discover) = &directory.discover {
+            let mut found = Vec::new();
+            for (n, value) in value(&discover.each).map(texts).unwrap_or_default().into_iter().enumerate() {
+                let path = self.discover(discover, value).await;
+                if let Err(e) = &path
+                    && e.code == Code::Interrupted
+                {
+                    return Err(e.clone());
+                }
+                found.push((format!("{guest}/{n}"), path));
+            }
+            return Ok(found);
+        }
+        let Some(value) = directory.path.as_deref().and_then(value) else { return Ok(Vec::new()) };
+        let paths = texts(value).into_iter();
+        Ok(if value.is_array() {
+            paths.enumerate().map(|(n, path)| (format!("{guest}/{n}"), Ok(path))).collect()
+        } else {
+            paths.map(|path| (guest.clone(), Ok(path))).collect()
+        })
+    }
+
+    async fn discover(&self, discover: &Discover, value: String) -> Result<String, CallError> {
+        let command = self
+            .rights
+            .commands
+            .get(&discover.exec)
+            .ok_or_else(|| CallError::denied(format!("there is no command {}", discover.exec)))?;
+        let arguments = [Argument { slot: discover.slot.clone(), values: vec![value.clone()] }];
+        let filled = command.forms.fill(&arguments)?;
+        let argv = command.forms.argv(&command.request.argv, &filled)?;
+        let done = self.launch(command, argv, false).await?.join().await?;
+        if done.status != 0 {
+            let message = format!("command {}: no directory for {value}: status {}", discover.exec, done.status);
+            return Err(CallError::new(Code::NotFound, message).detail("stderr", done.stderr));
+        }
+        // One newline is the tool's; any other is part of the path.
+        let path = done.stdout.strip_suffix('\n').unwrap_or(&done.stdout);
+        if path.starts_with('/') && !done.truncated {
+            return Ok(path.to_owned());
+        }
+        let message = format!("command {}: no directory for {value}: it says {:?}", discover.exec, path);
+        Err(CallError::new(Code::NotFound, message))
+    }
+
+    /// The root that a guest path is below.
+    async fn root(&self, guest: &str) -> Result<&Root, CallError> {
+        let source = paths::root_kind(guest)? == PathRoot::Source;
+        let roots = if source { &self.sources().await?.roots } else { self.base().await? };
+        for root in roots {
+            if root.holds(guest)? {
+                return Ok(root);
+            }
+        }
+        if source {
+            let below =
+                |name: &str| guest.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            if let Some((_, reason)) = self.sources().await?.missing.iter().find(|(name, _)| below(name)) {
+                return Err(reason.clone());
+            }
+        }
+        Err(CallError::denied(format!(
+            "the guest path {} is below no directory of the guest",
+            super::slots::shown(guest)
+        ))
+        .hint("sources come from the plugin's manifest and [part.config]; /target is there in a restore with --to"))
+    }
+
+    async fn locate(&self, guest: &str, access: Access) -> Result<HostPath, CallError> {
+        let root = self.root(guest).await?;
+        if access > root.preopen.access {
+            return Err(CallError::denied(format!("{guest} may be read, not written"))
+                .hint("no line of bkhost.toml allows this: the plugin's manifest asks for access = \"read\""));
+        }
+        root.locate(guest)
+    }
 }

@@ -4,21 +4,28 @@
 //! (the [`Gate`]). A denial is a typed [`CallError`] that names the rule and the line of `bkhost.toml` that would allow
 //! the call; it is decided before anything runs.
 
+mod address;
 mod error;
 mod gate;
 mod grant;
 mod http;
 pub mod manifest;
+mod mask;
 mod paths;
 mod process;
+mod program;
 mod rights;
 mod secret;
+mod server;
+mod slots;
+mod stanza;
 pub mod units;
+mod user;
 
 pub use error::{CallError, Code};
 pub use gate::{Gate, Mode};
 pub use grant::{Grant, HttpGrant, HttpGrantTable};
-pub use http::{HttpTimeouts, ResponseBody};
+pub use http::{HttpTimeouts, Resolver, ResponseBody, SystemResolver};
 pub use manifest::{Access, Consistency, Manifest};
 pub use paths::{HostPath, Preopen};
 pub use process::{Argument, Completed, NoWitness, Output, Process, Witness};

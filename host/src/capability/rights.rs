@@ -1,10 +1,18 @@
 //! What one part's plugin may do: its manifest ∩ the operator's grant, with the part's configuration filled in.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Grant, Manifest, Secret};
-use crate::Result;
+use serde_json::Value;
+
+use super::manifest::{EnvValue, ExecRequest, config_key};
+use super::mask::Mask;
+use super::program::{self, Program, SYSTEM_DIRS};
+use super::server::{self, Server};
+use super::slots::{Forms, config_value, texts};
+use super::user::User;
+use super::{Access, CallError, Code, Grant, Manifest, Secret, stanza};
+use crate::{Error, ErrorKind, Result, ResultExt};
 
 /// Where a plugin comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +34,18 @@ pub struct RightsRequest<'a> {
     pub origin: Origin,
     /// The plugin as `[[part]] plugin` names it.
     pub plugin: &'a str,
-    /// The grant for this plugin, if there is one. For a shipped plugin, it only adds `private` servers.
+    /// The grant for this plugin, if there is one. For a shipped plugin it may be missing, and only adds `private`
+    /// servers.
     pub grant: Option<&'a Grant>,
     /// The part's name.
     pub part: &'a str,
     /// `[part.config]`, complete and valid against the plugin's schema.
-    pub config: &'a serde_json::Value,
+    pub config: &'a Value,
     /// `[part.secrets]`, resolved.
     pub secrets: BTreeMap<String, Secret>,
-    /// `[part.programs]`: where a program is, by its name in the manifest.
+    /// `[part.programs]`: where a program is, by its name in the manifest. For shipped plugins; a grant names its own.
     pub programs: BTreeMap<String, PathBuf>,
-    /// The user the commands run as; none: ours.
+    /// The user the commands run as (without supplementary groups); none: ours.
     pub run_as: Option<String>,
     /// `/staging`.
     pub staging: PathBuf,
@@ -48,22 +57,94 @@ pub struct RightsRequest<'a> {
     pub restore_to: Option<String>,
 }
 
+/// A command that is in the manifest: its slots, and its program if that is granted.
+#[derive(Debug, Clone)]
+pub(super) struct Command {
+    pub(super) request: ExecRequest,
+    pub(super) forms: Forms,
+    pub(super) program: Result<Program, CallError>,
+}
+
+/// A server of the manifest with this part's configuration.
+#[derive(Debug, Clone)]
+pub(super) struct Reachable {
+    pub(super) server: Server,
+    /// Its name may resolve to an address that is not public.
+    pub(super) private: bool,
+    pub(super) allowed: Result<(), CallError>,
+}
+
 /// What one part's plugin may do.
 #[derive(Debug, Clone)]
 pub struct Rights {
     pub(super) manifest: Manifest,
+    pub(super) origin: Origin,
     pub(super) part: String,
+    pub(super) config: Value,
+    pub(super) secrets: BTreeMap<String, Secret>,
+    pub(super) commands: BTreeMap<String, Command>,
+    pub(super) reachable: Vec<Reachable>,
+    pub(super) grant: Grant,
+    pub(super) run_as: Option<User>,
+    pub(super) staging: PathBuf,
+    pub(super) state: PathBuf,
+    pub(super) target: Option<PathBuf>,
+    pub(super) mask: Mask,
 }
 
 impl Rights {
-    /// Work out the effective rights.
+    /// Work out the effective rights. Reads the user database and looks at program files; runs nothing.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Denied`]: a third party's plugin has no grant, or the grant is for another digest; the hint
-    /// is the stanza to paste. [`crate::ErrorKind::Config`]: the configuration contradicts itself. A single right that
+    /// [`ErrorKind::Denied`]: a third party's plugin has no grant, or the grant is for another digest; the hint
+    /// is the stanza to paste. [`ErrorKind::Config`]: the configuration contradicts itself. A single right that
     /// is missing is no error here: it is denied when it is used.
     pub fn resolve(request: RightsRequest<'_>) -> Result<Self> {
-        Ok(Self { manifest: request.manifest.clone(), part: request.part.to_owned() })
+        let RightsRequest { manifest, part, config, .. } = request;
+        let grant = granted(&request)?;
+        for name in request.secrets.keys().filter(|name| !manifest.secret.iter().any(|s| s.name == **name)) {
+            let declared: Vec<_> = manifest.secret.iter().map(|s| s.name.as_str()).collect();
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("part {part}: the plugin {} asks for no secret {name:?}", request.plugin),
+            )
+            .hint(if declared.is_empty() {
+                "drop it from [part.secrets]: this plugin uses none".to_owned()
+            } else {
+                format!("this plugin uses: {}", declared.join(", "))
+            }));
+        }
+        for name in request.programs.keys().filter(|name| !manifest.exec.iter().any(|e| e.program == **name)) {
+            let asked = stanza::programs(manifest).join(", ");
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("part {part}: the plugin {} runs no program {name:?}", request.plugin),
+            )
+            .hint(format!("it runs: {asked}")));
+        }
+        let mut commands = BTreeMap::new();
+        for exec in &manifest.exec {
+            let forms = Forms::new(exec, config, request.restore_to.as_deref())
+                .or_error(ErrorKind::Plugin, || format!("command {} of {}", exec.id, request.plugin))?;
+            let program = program(&request, &grant, exec);
+            commands.insert(exec.id.clone(), Command { request: exec.clone(), forms, program });
+        }
+        let open = open_texts(config);
+        Ok(Self {
+            manifest: manifest.clone(),
+            origin: request.origin,
+            part: part.to_owned(),
+            config: config.clone(),
+            reachable: reachable(&request, &grant)?,
+            commands,
+            grant,
+            run_as: request.run_as.as_deref().map(User::find).transpose()?,
+            mask: Mask::new(request.secrets.values(), |text| open.iter().any(|known| known == text)),
+            secrets: request.secrets,
+            staging: request.staging,
+            state: request.state,
+            target: request.target,
+        })
     }
 
     /// The plugin's manifest.
@@ -76,5 +157,190 @@ impl Rights {
     #[must_use]
     pub fn part(&self) -> &str {
         &self.part
+    }
+
+    /// The program of each command, or why it may not be run. For `check` and `plugin inspect`.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, std::result::Result<&Path, &CallError>)> {
+        self.commands.values().map(|c| (c.request.id.as_str(), c.program.as_ref().map(|p| p.path.as_path())))
+    }
+
+    /// The servers that may be called, or why not.
+    pub fn servers(&self) -> impl Iterator<Item = (String, std::result::Result<(), &CallError>)> {
+        self.reachable.iter().map(|r| (r.server.to_string(), r.allowed.as_ref().copied()))
+    }
+
+    /// The environment of a command, beyond what [`super::Gate`] always sets.
+    pub(super) fn environment(&self, command: &ExecRequest) -> Result<Vec<(String, String)>, CallError> {
+        let mut environment = Vec::new();
+        for (variable, value) in &command.env {
+            let text = match value {
+                EnvValue::Value(text) => Some(text.clone()),
+                EnvValue::Secret(name) => self.secrets.get(name).map(|secret| secret.reveal().to_owned()),
+                EnvValue::Config(reference) => {
+                    let value = config_key(reference).and_then(|key| config_value(&self.config, key));
+                    value.map(|value| texts(value).join(","))
+                }
+            };
+            if let Some(text) = text {
+                if text.contains('\0') {
+                    let message = format!("command {}: the value for {variable} holds a NUL", command.id);
+                    return Err(CallError::new(Code::InvalidConfig, message));
+                }
+                environment.push((variable.clone(), text));
+            }
+        }
+        Ok(environment)
+    }
+
+    /// Whether a directory of the host may be read or written. `real` has no symbolic links.
+    ///
+    /// # Errors
+    /// `denied`, with the line of the grant.
+    pub(super) fn directory(&self, real: &Path, access: Access) -> Result<(), CallError> {
+        if self.origin == Origin::Shipped {
+            return Ok(());
+        }
+        let below = |dir: &PathBuf| dir.canonicalize().is_ok_and(|dir| real.starts_with(dir));
+        let granted = match access {
+            Access::Read => self.grant.read.iter().chain(&self.grant.write).any(below),
+            Access::Write => self.grant.write.iter().any(below),
+        };
+        if granted {
+            return Ok(());
+        }
+        let (key, list) = match access {
+            Access::Read => ("read", &self.grant.read),
+            Access::Write => ("write", &self.grant.write),
+        };
+        let verb = if access == Access::Write { "write" } else { "read" };
+        Err(CallError::denied(format!("the grant for {} does not let it {verb} {}", self.grant.plugin, real.display()))
+            .hint(self.grant_line(&stanza::paths(key, list.iter().map(PathBuf::as_path).chain([real])))))
+    }
+
+    fn grant_line(&self, line: &str) -> String {
+        grant_line(&self.grant.plugin, line)
+    }
+}
+
+fn grant_line(plugin: &str, line: &str) -> String {
+    format!("in the [[grant]] for {plugin}: {line}")
+}
+
+/// The grant that applies; an empty one for a shipped plugin.
+fn granted(request: &RightsRequest<'_>) -> Result<Grant> {
+    let (plugin, digest, manifest) = (request.plugin, request.digest, request.manifest);
+    let empty = || Grant { plugin: plugin.to_owned(), sha256: digest.to_owned(), ..Grant::default() };
+    let Some(grant) = request.grant else {
+        if request.origin == Origin::Shipped {
+            return Ok(empty());
+        }
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!("part {}: the plugin {plugin} did not come with this bkhost and has no grant", request.part),
+        )
+        .hint(format!("if you trust it with this, add to bkhost.toml:\n\n{}", stanza::full(request)))
+        .detail("sha256", digest));
+    };
+    if !grant.sha256.trim().eq_ignore_ascii_case(digest) {
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!("part {}: the plugin {plugin} is not the file that was granted", request.part),
+        )
+        .hint(format!(
+            "it has changed since, or was replaced. If you trust the new one, compare what it asks for (bkhost plugin \
+             inspect) and set in its [[grant]]:\nsha256 = \"{digest}\""
+        ))
+        .detail("granted sha256", grant.sha256.trim())
+        .detail("actual sha256", digest));
+    }
+    if let Some(unknown) = grant.exec.keys().find(|id| manifest.command(id).is_none()) {
+        let ids: Vec<_> = manifest.exec.iter().map(|e| e.id.as_str()).collect();
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("the grant for {plugin} names the command {unknown:?}, which the plugin does not have"),
+        )
+        .hint(if ids.is_empty() { "it has none".to_owned() } else { format!("it has: {}", ids.join(", ")) }));
+    }
+    if let Some(relative) = grant.read.iter().chain(&grant.write).find(|dir| !dir.is_absolute()) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("the grant for {plugin} names the directory {}, which is no absolute path", relative.display()),
+        )
+        .hint("write the whole path, from /"));
+    }
+    Ok(grant.clone())
+}
+
+fn program(request: &RightsRequest<'_>, grant: &Grant, exec: &ExecRequest) -> Result<Program, CallError> {
+    let name = &exec.program;
+    let denied = |why: String| CallError::denied(format!("command {}: {why}", exec.id));
+    let (path, place) = match request.origin {
+        Origin::ThirdParty => match grant.exec.get(&exec.id) {
+            Some(path) => (path.clone(), "its path in the [[grant]]"),
+            None => {
+                let path = program::find(name).unwrap_or_else(|| Path::new("/path/of").join(name));
+                let all = grant.exec.iter().map(|(id, path)| (id.as_str(), path.as_path()));
+                let line = stanza::exec(all.chain([(exec.id.as_str(), path.as_path())]));
+                return Err(denied(format!("the grant for {} does not allow it", request.plugin))
+                    .hint(grant_line(request.plugin, &line)));
+            }
+        },
+        Origin::Shipped => match request.programs.get(name).cloned().or_else(|| program::find(name)) {
+            Some(path) => (path, "its path under [part.programs]"),
+            None => {
+                return Err(CallError::new(
+                    Code::NotFound,
+                    format!("command {}: the program {name} is in none of {}", exec.id, SYSTEM_DIRS.join(", ")),
+                )
+                .hint(format!("install it, or say where it is, under [part.programs]: {name} = \"/path/of/{name}\"")));
+            }
+        },
+    };
+    Program::check(&path).map_err(|why| {
+        let hint =
+            format!("correct the file, or {place}: only root's or our own files run that no one else can change");
+        denied(why).hint(hint)
+    })
+}
+
+fn reachable(request: &RightsRequest<'_>, grant: &Grant) -> Result<Vec<Reachable>> {
+    let mut granted = Vec::new();
+    for http in &grant.http {
+        let server = Server::parse(http.url()).map_err(|why| {
+            Error::new(ErrorKind::Config, format!("the grant for {}: http: {why}", request.plugin))
+                .hint("write an origin: \"https://host\" or \"https://host:port\"")
+        })?;
+        granted.push((server, http.private()));
+    }
+    let mut all: Vec<Reachable> = Vec::new();
+    for http in &request.manifest.http {
+        let servers = server::resolve_template(&http.url, request.config).map_err(|why| {
+            Error::new(ErrorKind::Config, format!("part {}: {why}", request.part))
+                .hint("correct it under [part.config]")
+        })?;
+        for server in servers {
+            let found = granted.iter().filter(|(candidate, _)| *candidate == server).map(|(_, private)| *private).max();
+            let allowed = if request.origin == Origin::Shipped || found.is_some() {
+                Ok(())
+            } else {
+                let urls = granted.iter().map(|(server, private)| (server.to_string(), *private));
+                let line = stanza::http(urls.chain([(server.to_string(), false)]));
+                Err(CallError::denied(format!("the grant for {} does not allow calls to {server}", request.plugin))
+                    .hint(grant_line(request.plugin, &line)))
+            };
+            if !all.iter().any(|known| known.server == server) {
+                all.push(Reachable { server, private: found.unwrap_or(false), allowed });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Every text in the configuration.
+fn open_texts(config: &Value) -> Vec<String> {
+    match config {
+        Value::Object(map) => map.values().flat_map(open_texts).collect(),
+        Value::Array(values) => values.iter().flat_map(open_texts).collect(),
+        other => texts(other),
     }
 }

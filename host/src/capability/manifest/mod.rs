@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::units::{Size, Span};
 use crate::{Error, ErrorKind, Result};
 
-pub(crate) use template::{Element, Piece};
+pub(super) use check::config_key;
+pub(super) use template::{Element, Piece};
 
 /// The version of the contract and of this file format that this build speaks.
 pub const API: &str = "0.1";
@@ -331,11 +332,7 @@ impl Manifest {
             let line = e.span().map(|span| line_of(text, span.start));
             invalid(line, e.message().lines().next().unwrap_or_default())
         })?;
-        check::check(&manifest).map_err(|p| {
-            let line = p.find(text);
-            let error = invalid(line, &p.message);
-            if p.hint.is_empty() { error } else { error.hint(p.hint) }
-        })?;
+        check::check(&manifest).map_err(|p| invalid(p.line(text), &p.message).hint(p.hint))?;
         Ok(manifest)
     }
 

@@ -1,0 +1,95 @@
+//! The lines of `bkhost.toml` that would allow something, ready to paste.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use super::manifest::config_key;
+use super::rights::RightsRequest;
+use super::slots::{config_value, texts};
+use super::{Access, Manifest, program, server};
+
+fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// The programs a manifest runs.
+pub(super) fn programs(manifest: &Manifest) -> Vec<&str> {
+    let names: BTreeSet<_> = manifest.exec.iter().map(|e| e.program.as_str()).collect();
+    names.into_iter().collect()
+}
+
+/// `exec = { … }`
+pub(super) fn exec<'a>(programs: impl Iterator<Item = (&'a str, &'a Path)>) -> String {
+    let all: Vec<_> = programs.map(|(id, path)| format!("{id} = {}", quote(&path.to_string_lossy()))).collect();
+    if all.is_empty() { "exec = {}".to_owned() } else { format!("exec = {{ {} }}", all.join(", ")) }
+}
+
+/// `read = […]` or `write = […]`
+pub(super) fn paths<'a>(key: &str, paths: impl Iterator<Item = &'a Path>) -> String {
+    let all: Vec<_> = paths.map(|path| quote(&path.to_string_lossy())).collect();
+    format!("{key} = [{}]", all.join(", "))
+}
+
+/// `http = […]`
+pub(super) fn http(servers: impl Iterator<Item = (String, bool)>) -> String {
+    let all: Vec<_> = servers
+        .map(
+            |(url, private)| if private { format!("{{ url = {}, private = true }}", quote(&url)) } else { quote(&url) },
+        )
+        .collect();
+    format!("http = [{}]", all.join(", "))
+}
+
+/// A whole `[[grant]]` with all that the plugin asks for in this part.
+pub(super) fn full(request: &RightsRequest<'_>) -> String {
+    let manifest = request.manifest;
+    let programs: Vec<_> = manifest
+        .exec
+        .iter()
+        .map(|e| {
+            let found = request.programs.get(&e.program).cloned().or_else(|| program::find(&e.program));
+            (e.id.as_str(), found.unwrap_or_else(|| Path::new("/path/of").join(&e.program)))
+        })
+        .collect();
+    let mut discovered = Vec::new();
+    let mut directories = |access| {
+        let mut all = BTreeSet::new();
+        for directory in manifest.directory.iter().filter(|d| d.access == access) {
+            match (&directory.path, &directory.discover) {
+                (Some(path), _) => {
+                    let value = config_key(path).and_then(|key| config_value(request.config, key));
+                    all.extend(value.map(texts).unwrap_or_default());
+                }
+                (None, Some(discover)) => discovered.push((directory.access, discover.exec.clone())),
+                (None, None) => {}
+            }
+        }
+        let key = if access == Access::Write { "write" } else { "read" };
+        paths(key, all.iter().map(Path::new))
+    };
+    let (read, write) = (directories(Access::Read), directories(Access::Write));
+    let servers: BTreeSet<_> = manifest
+        .http
+        .iter()
+        .flat_map(|http| server::resolve_template(&http.url, request.config).unwrap_or_default())
+        .map(|server| (server.to_string(), false))
+        .collect();
+
+    let mut text = String::new();
+    let mut line = |line: &str| {
+        let _infallible = writeln!(text, "{line}");
+    };
+    line("[[grant]]");
+    line(&format!("plugin = {}", quote(request.plugin)));
+    line(&format!("sha256 = {}", quote(request.digest)));
+    line(&exec(programs.iter().map(|(id, path)| (*id, path.as_path()))));
+    for (access, exec) in discovered {
+        let key = if access == Access::Write { "write" } else { "read" };
+        line(&format!("# {key}: add the directories that the command {exec} prints"));
+    }
+    line(&read);
+    line(&write);
+    line(&http(servers.into_iter()));
+    text
+}
