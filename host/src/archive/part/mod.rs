@@ -1,0 +1,16 @@
+//! The archive of a part: one tar, one index.
+
+mod blame;
+mod content;
+mod extract;
+mod metadata;
+mod scan;
+mod verify;
+mod write;
+
+pub use blame::PartObjects;
+pub(super) use blame::{compare, damaged, store_failed};
+pub use extract::{ExtractOptions, Extracted, OwnersBy, extract_part};
+
+pub use verify::verify_part;
+pub use write::{PartOptions, PartSummary, Source, SourceSummary, write_part};

@@ -1,0 +1,15 @@
+//! Round trips, damage, hostility, mirrors. Trees are compared by tools that are not ours.
+
+mod damage;
+mod fixture;
+mod hostile;
+mod moving;
+mod random;
+mod round_trip;
+mod streams;
+
+use std::path::Path;
+
+pub(super) fn open(path: &Path) -> std::os::fd::OwnedFd {
+    std::fs::File::open(path).unwrap().into()
+}
