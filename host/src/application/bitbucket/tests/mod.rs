@@ -4,6 +4,7 @@ mod check;
 mod faults;
 mod life;
 mod recovery;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
