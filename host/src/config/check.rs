@@ -95,6 +95,12 @@ impl Checker<'_> {
         if bitbucket.username.is_empty() {
             return Err(self.wrong(&at("username"), "`application.username` must not be empty"));
         }
+        if bitbucket.username.contains(':') {
+            return Err(self.wrong(&at("username"), "`application.username` must not hold a colon"));
+        }
+        if let Some(file) = &bitbucket.ca_file {
+            self.absolute(&at("ca-file"), file)?;
+        }
         self.positive(&at("drain-timeout"), bitbucket.drain_timeout.0.is_zero())?;
         self.positive(&at("max-lock-time"), bitbucket.max_lock_time.0.is_zero())?;
         if bitbucket.drain_timeout > bitbucket.max_lock_time {

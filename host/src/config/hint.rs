@@ -22,6 +22,7 @@ const FORMS: &[(&str, &str)] = &[
     ("application.url", "url = \"http://127.0.0.1:7990\""),
     ("application.username", "username = \"admin\""),
     ("application.password", "password = { env = \"BITBUCKET_BACKUP_PASS\" }"),
+    ("application.ca-file", "ca-file = \"/etc/ssl/bitbucket.pem\""),
     ("application.drain-timeout", "drain-timeout = \"5m\""),
     ("application.max-lock-time", "max-lock-time = \"15m\""),
     ("application.zero-downtime", "zero-downtime = false"),

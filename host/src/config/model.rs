@@ -91,6 +91,9 @@ pub struct Bitbucket {
     pub username: String,
     /// That user's password: where it is, never itself.
     pub password: SecretSource,
+    /// Certificates (PEM) that are trusted besides the system's: an absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// How long it may take to finish what it was doing, once locked.
     #[serde(default = "drain_timeout")]
     pub drain_timeout: Span,

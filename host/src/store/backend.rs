@@ -8,8 +8,7 @@ use tokio::runtime::Handle;
 
 use super::error::{failed, failed_io};
 use super::local;
-use crate::archive::SetId;
-use crate::archive::check_name;
+use crate::archive::{SetId, check_name};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// The file that says that a set is not complete.

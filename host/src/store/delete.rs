@@ -6,8 +6,8 @@ use super::backend::{MARKER, Store, set_dir};
 use super::error::{failed, failed_io};
 use super::list::is_known_name;
 use super::local;
-use crate::archive::SetId;
 use crate::archive::set::MANIFEST;
+use crate::archive::{SetId, check_name};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What [`Store::sweep`] did.
@@ -53,6 +53,7 @@ impl Store {
     /// # Errors
     /// `Store` if the store cannot be listed. A rest that cannot be removed is told in the result.
     pub fn sweep(&self, instance: &str, before: &SetId) -> Result<Swept> {
+        check_name("an instance", instance)?;
         let mut swept = Swept::default();
         for (name, is_dir) in self.names(instance)? {
             let Some(id) = name.parse::<SetId>().ok().filter(|id| is_dir && id < before) else { continue };

@@ -6,9 +6,8 @@ use super::backend::{MARKER, Store, set_dir};
 use super::error::failed;
 use super::object::ObjectReader;
 use super::write::MANIFEST_PART;
-use crate::archive::SetId;
-use crate::archive::check_name;
 use crate::archive::set::{self, MANIFEST, SetManifest, check_object_name};
+use crate::archive::{SetId, check_name};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A manifest larger than this is none: a run of thousands of parts has less than a hundredth.

@@ -18,6 +18,8 @@ mod list;
 mod local;
 mod object;
 pub mod retention;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use backend::{Store, check_location};

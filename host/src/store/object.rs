@@ -25,17 +25,16 @@ impl ObjectWriter {
     /// Begins the object `path`, which must not exist.
     pub(super) fn create(store: &Store, path: String) -> Result<Self> {
         let options = opendal::options::WriteOptions { if_not_exists: true, ..Default::default() };
-        let existing = |e: opendal::Error| {
-            if e.kind() == opendal::ErrorKind::ConditionNotMatch {
-                Error::new(ErrorKind::Conflict, format!("{path} already exists in the store {}", store.location()))
-                    .hint("nothing that a store holds is ever overwritten")
-            } else {
-                failed(e, format!("cannot write {path} in the store {}", store.location()))
-            }
-        };
-        let mut writer = store.wait(store.op.writer_options(&path, options)).map_err(existing)?;
-        // The file service opens its file with the first write: let an object that exists be refused now.
-        store.wait(writer.write(Vec::<u8>::new())).map_err(existing)?;
+        let cannot = |e| failed(e, format!("cannot write {path} in the store {}", store.location()));
+        // The file service opens its file with the first byte, and only then sees one that exists: look now as well.
+        if store.wait(store.op.exists(&path)).map_err(cannot)? {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("{path} already exists in the store {}", store.location()),
+            )
+            .hint("nothing that a store holds is ever overwritten"));
+        }
+        let writer = store.wait(store.op.writer_options(&path, options)).map_err(cannot)?;
         Ok(Self { store: store.clone(), path, buffer: Vec::with_capacity(CHUNK), bytes: 0, writer: Some(writer) })
     }
 

@@ -57,3 +57,107 @@ fn fate(nth: u32, keep_last: u32) -> (bool, String) {
         _ => (false, format!("older than the last {keep_last} proved sets")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::archive::set;
+
+    /// Sets from the oldest to the newest: p(roved), d(amaged), u(npublished).
+    fn sets(states: &str) -> Vec<SetEntry> {
+        states
+            .chars()
+            .enumerate()
+            .map(|(n, state)| {
+                let id = format!("20261121-{n:06}-4f2a9c");
+                SetEntry {
+                    id: id.parse().unwrap(),
+                    state: match state {
+                        'p' => SetState::Proved(Box::new(set::seal::tests::manifest(&id))),
+                        'd' => SetState::Damaged("cut".into()),
+                        _ => SetState::Unpublished,
+                    },
+                }
+            })
+            .collect()
+    }
+
+    /// What stays (`K`) and goes (`-`), from the oldest to the newest.
+    fn outcome(states: &str, keep_last: u32) -> String {
+        let decisions = decide(&sets(states), &Policy { keep_last });
+        decisions.iter().rev().map(|d| if d.keep { 'K' } else { '-' }).collect()
+    }
+
+    #[test]
+    fn cases() {
+        for (states, keep_last, stays) in [
+            ("", 1, ""),
+            ("p", 1, "K"),
+            ("ppppp", 0, "KKKKK"),
+            ("ppppp", 2, "---KK"),
+            ("ppppp", 9, "KKKKK"),
+            // Damaged and unpublished sets take nobody's place, and stay.
+            ("pppddu", 2, "-KKKKK"),
+            ("pdpup", 1, "-K-KK"),
+            ("pdd", 1, "KKK"),
+        ] {
+            assert_eq!(outcome(states, keep_last), stays, "{states} {keep_last}");
+        }
+    }
+
+    #[test]
+    fn reasons() {
+        let decisions = decide(&sets("pppdu"), &Policy { keep_last: 2 });
+        let why: Vec<&str> = decisions.iter().map(|d| d.why.as_str()).collect();
+        assert_eq!(
+            why,
+            [
+                "unpublished: does not count; a later run removes it",
+                "damaged: does not count, and is not deleted automatically",
+                "the last proved set is never deleted",
+                "proved set 2 of the last 2",
+                "older than the last 2 proved sets",
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn rules(states in "[pdu]{0,40}", keep_last in 0_u32..45, seed in any::<u64>()) {
+            let mut sets = sets(&states);
+            let policy = Policy { keep_last };
+            let decisions = decide(&sets, &policy);
+            prop_assert_eq!(decisions.len(), sets.len());
+            prop_assert!(decisions.is_sorted_by(|a, b| a.id > b.id));
+
+            let proved = states.matches('p').count();
+            let gone = decisions.iter().filter(|d| !d.keep).count();
+            let expected = if keep_last == 0 { 0 } else { proved.saturating_sub(keep_last as usize) };
+            prop_assert_eq!(gone, expected);
+            for decision in &decisions {
+                let set = sets.iter().find(|set| set.id == decision.id).unwrap();
+                prop_assert!(!decision.why.is_empty());
+                if !decision.keep {
+                    prop_assert!(set.manifest().is_some());
+                    // Only what is older than everything proved that stays.
+                    prop_assert!(decisions.iter().filter(|d| d.keep).all(|kept| kept.id > set.id
+                        || sets.iter().any(|s| s.id == kept.id && s.manifest().is_none())));
+                }
+            }
+            if let Some(last) = sets.iter().filter(|set| set.manifest().is_some()).max_by(|a, b| a.id.cmp(&b.id)) {
+                prop_assert!(decisions.iter().any(|d| d.keep && d.id == last.id));
+            }
+
+            // The order in which the sets come does not matter.
+            let len = sets.len().max(1);
+            sets.rotate_left(usize::try_from(seed % len as u64).unwrap());
+            prop_assert_eq!(&decide(&sets, &policy), &decisions);
+
+            // Deciding again after the deletion deletes nothing more.
+            sets.retain(|set| decisions.iter().any(|d| d.keep && d.id == set.id));
+            prop_assert!(decide(&sets, &policy).iter().all(|d| d.keep));
+        }
+    }
+}
