@@ -8,11 +8,15 @@ pub mod archive;
 pub mod capability;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod error;
 pub mod plugin;
 pub mod report;
 pub mod run;
 pub mod store;
 pub mod units;
+
+/// The version of this build, with that of its WebAssembly engine: most security fixes come with the latter.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (wasmtime 48)");
 
 pub use error::{Error, ErrorKind, Result, ResultExt};

@@ -161,6 +161,19 @@ pub fn human_duration(duration: std::time::Duration) -> String {
     }
 }
 
+/// So many milliseconds for people, as [`human_duration`].
+#[must_use]
+pub fn human_millis(millis: u64) -> String {
+    human_duration(std::time::Duration::from_millis(millis))
+}
+
+/// How long ago a time was, for people; the future counts as now.
+#[must_use]
+pub fn age(time: jiff::Timestamp) -> String {
+    let millis = jiff::Timestamp::now().as_millisecond().saturating_sub(time.as_millisecond());
+    human_millis(u64::try_from(millis).unwrap_or_default())
+}
+
 /// Both types are strings in files, and say in their schema which.
 macro_rules! as_string {
     ($type:ident, $name:literal, $form:expr, $pattern:literal) => {

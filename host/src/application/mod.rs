@@ -24,6 +24,7 @@ pub use token::Token;
 
 use crate::error::{Error, Result};
 use crate::report::Reporter;
+pub use crate::report::{Finding, Severity};
 
 /// The sorts of applications, as the configuration names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,31 +46,6 @@ impl ApplicationKind {
             Self::None => "none",
         }
     }
-}
-
-/// How much a finding of [`Application::check`] matters. The same steps as a strategy's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// The run goes on, and says so.
-    Warning,
-    /// The run would fail later: it stops here, before anything is locked.
-    Failure,
-}
-
-/// One result of [`Application::check`]. The same record as a strategy's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// How much it matters.
-    pub severity: Severity,
-    /// What it is about.
-    pub subject: String,
-    /// What was found.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
 }
 
 /// How the locked part of a run ended.
@@ -148,6 +124,12 @@ pub trait Application: Send + Sync {
     /// # Errors
     /// If the application cannot be asked, or answers something else.
     async fn version(&self) -> Result<Option<String>>;
+
+    /// Whether it runs: its data must not be replaced under it.
+    ///
+    /// # Errors
+    /// If that cannot be told for certain.
+    async fn is_running(&self) -> Result<bool>;
 
     /// The calls that a run would make.
     fn planned_calls(&self) -> PlannedCalls;

@@ -38,6 +38,10 @@ impl Application for NoApplication {
         Ok(None)
     }
 
+    async fn is_running(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     fn planned_calls(&self) -> PlannedCalls {
         PlannedCalls::default()
     }

@@ -129,6 +129,9 @@ pub struct PartRecord {
     pub plugin_sha256: String,
     /// `disk`, `database`, `search`, `other`.
     pub kind: String,
+    /// `[part.config]` with the plugin's defaults: enough to restore where the configuration is lost. Never a secret.
+    #[serde(default)]
+    pub config: Value,
     /// What the plugin captured.
     pub snapshot: SnapshotRecord,
     /// What the plugin offered to archive.

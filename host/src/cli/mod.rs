@@ -1,1 +1,72 @@
 //! The command line: one file per subcommand, no logic.
+
+mod args;
+mod check;
+mod config;
+mod context;
+mod demo;
+mod list;
+mod output;
+mod plan;
+mod plugin;
+mod prune;
+mod recover;
+mod restore;
+mod run;
+mod show;
+mod simulate;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Command};
+use self::context::Context;
+use crate::error::{ErrorKind, Result, ResultExt};
+
+/// Run the command that the arguments name. `shipped` lists the plugins that came with this build, as lines of
+/// `<sha256>  <name>.wasm`.
+#[must_use]
+pub fn main(shipped: &str) -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.global.json;
+    let context = Context::new(cli.global, shipped);
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .or_error(ErrorKind::Io, || "cannot start the asynchronous runtime")
+        .and_then(|runtime| {
+            let result = runtime.block_on(dispatch(context, cli.command));
+            // A thread that hangs in a system call must not keep the process.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            result
+        });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(&error, json);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run { dry_run: false, adhoc } => run::run(&context, &adhoc).await,
+        Command::Run { dry_run: true, adhoc } | Command::Plan { adhoc } => plan::plan(&context, &adhoc).await,
+        Command::Check { adhoc } => check::check(&context, &adhoc).await,
+        Command::List { place } => list::list(&context, &place).await,
+        Command::Show { id, place } => show::show(&context, &id, &place).await,
+        Command::Verify { id, place, all: _ } => verify::verify(&context, id.as_deref(), &place).await,
+        Command::Restore { id, part, to, confirm, place } => {
+            restore::restore(&context, &id, part, to, confirm, &place).await
+        }
+        Command::Prune { keep_last, dry_run, place } => prune::prune(&context, keep_last, dry_run, &place).await,
+        Command::Recover => recover::recover(&context).await,
+        Command::Simulate { what } => simulate::simulate(&context, what).await,
+        Command::Demo { keep } => demo::demo(&context, keep).await,
+        Command::Plugin { what } => plugin::plugin(&context, &what).await,
+        Command::Config { what } => config::config(&what),
+    }
+}

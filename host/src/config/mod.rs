@@ -5,6 +5,7 @@
 //! write instead, and shows no secret.
 
 mod check;
+mod derived;
 mod document;
 mod fit;
 mod hint;

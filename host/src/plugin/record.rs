@@ -10,6 +10,7 @@ use super::text;
 use crate::archive::set::{Consistency, SnapshotRecord};
 use crate::capability;
 use crate::error::{Error, ErrorKind, Result};
+pub use crate::report::{Finding, Severity};
 
 /// The longest name of a snapshot, in bytes.
 const MAX_ID: usize = 1024;
@@ -19,33 +20,6 @@ const MAX_VERSIONS: usize = 64;
 const MAX_VERSION: usize = 256;
 /// The most that `check` and `list` may return.
 pub(super) const MAX_ITEMS: usize = 10_000;
-
-/// How much a finding of `check` matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// The run goes on, and says so.
-    Warning,
-    /// The run would fail later.
-    Failure,
-}
-
-/// One result of `check`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Finding {
-    /// How much it matters.
-    pub severity: Severity,
-    /// What it is about.
-    pub subject: String,
-    /// What was found.
-    pub message: String,
-    /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
 
 pub(super) fn finding(f: types::Finding) -> Finding {
     let severity = match f.severity {

@@ -1,10 +1,14 @@
 //! What a run tells: one stream of events, rendered by sinks.
 
 mod event;
+mod finding;
+mod terms;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use event::{Event, Level, Phase};
+pub use finding::{Finding, Severity};
+pub use terms::Terms;
 
 /// Renders events somewhere.
 pub trait Sink: Send {

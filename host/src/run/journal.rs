@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::SetId;
 use crate::application::Held;
+use crate::archive::id::SetId;
 use crate::archive::set::SnapshotRecord;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
@@ -68,10 +68,15 @@ pub enum Record {
     Publishing,
     /// The set is published.
     Published,
-    /// What a strategy made for reading was given back, or its snapshot was undone.
-    Closed {
+    /// A part's snapshot was undone.
+    Undone {
         /// The part.
         part: String,
+    },
+    /// The unpublished set was removed from a store.
+    Abandoned {
+        /// The store.
+        store: String,
     },
     /// The run is over and left nothing to undo.
     Ended {
@@ -123,6 +128,27 @@ impl Journal {
         Ok(Self { path, state: Mutex::new(Writer { file, next: 0 }) })
     }
 
+    /// Go on with the journal of a run that did not end. A torn last record is cut off.
+    ///
+    /// # Errors
+    /// As [`read`], or if it cannot be written to.
+    pub fn reopen(path: &Path) -> Result<Self> {
+        let entries = read(path)?;
+        let whole = whole_records(path, entries.len())?;
+        let file = OpenOptions::new()
+            .append(true)
+            .open(path)
+            .and_then(|file| file.set_len(whole).map(|()| file))
+            .or_error(ErrorKind::Io, || format!("cannot go on with the journal {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), state: Mutex::new(Writer { file, next: entries.len() as u64 }) })
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Append a record; when this returns it is on disk.
     ///
     /// # Errors
@@ -130,8 +156,8 @@ impl Journal {
     pub fn write(&self, record: Record) -> Result<()> {
         let mut writer = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = Entry { seq: writer.next, time: Timestamp::now(), record };
-        let mut line = serde_json::to_vec(&entry)
-            .or_error(ErrorKind::Internal, || "cannot express a journal record as JSON")?;
+        let mut line =
+            serde_json::to_vec(&entry).or_error(ErrorKind::Internal, || "cannot express a journal record as JSON")?;
         line.push(b'\n');
         writer
             .file
@@ -141,6 +167,13 @@ impl Journal {
         writer.next += 1;
         Ok(())
     }
+}
+
+/// The length of the first `count` lines of a file.
+fn whole_records(path: &Path, count: usize) -> Result<u64> {
+    let bytes =
+        std::fs::read(path).or_error(ErrorKind::Io, || format!("cannot read the journal {}", path.display()))?;
+    Ok(bytes.split_inclusive(|byte| *byte == b'\n').take(count).map(|line| line.len() as u64).sum())
 }
 
 /// Read a journal back. A torn last line is left out.

@@ -1,1 +1,37 @@
-//! The state machine of a run.
+//! The state machine of a run, and what else works on an instance: restore, verify, prune, recover.
+//!
+//! A run goes plan → check → prepare → lock → drain → capture → unlock → finish → archive → verify → publish → close →
+//! prune. Each side effect is in the [journal] before it happens; a run that fails, and a recovery after one that died, undo
+//! what the journal shows, the application first.
+
+mod archived;
+mod archiving;
+mod backup;
+mod cancel;
+mod check;
+mod dry;
+pub mod journal;
+mod keeper;
+mod leftovers;
+mod lock;
+mod part;
+mod plan;
+mod proof;
+mod prune;
+mod recover;
+mod restore;
+mod session;
+mod state;
+mod together;
+mod undo;
+
+pub use backup::backup;
+pub use cancel::on_signals;
+pub use check::{Found, preflight};
+pub use dry::{Planned, dry_run};
+pub use proof::{Verified, verify_set};
+pub use prune::{Pruned, blocking, prune_instance as prune};
+pub use recover::recover;
+pub use restore::{Request as RestoreRequest, Restored, restore};
+pub use session::Session;
+pub use state::{StateDirs, default_state};

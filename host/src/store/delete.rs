@@ -47,6 +47,15 @@ impl Store {
         self.remove_rest(instance, id)
     }
 
+    /// Removes what was written of a set that was not published. Idempotent: one that is gone is no error.
+    ///
+    /// # Errors
+    /// `Conflict` if it is published, or if its directory holds what bkhost did not make; `Store` if it cannot be removed.
+    pub fn abandon(&self, instance: &str, id: &SetId) -> Result<()> {
+        set_dir(instance, id)?;
+        if self.set_path(instance, id).is_dir() { self.remove_rest(instance, id) } else { Ok(()) }
+    }
+
     /// Removes what interrupted runs of this machine left unpublished before the run `before`. The caller holds the
     /// instance's lock: no other run of this machine is under way.
     ///

@@ -43,6 +43,19 @@ impl Failed {
         Self { error, fate: Fate::Unsent, html: false }
     }
 
+    /// Whether the machine answered that nobody listens there.
+    pub(super) fn nobody_listens(&self) -> bool {
+        let mut cause = std::error::Error::source(&self.error);
+        while let Some(error) = cause {
+            if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
+            {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// The status with which it was refused.
     pub(super) fn status(&self) -> Option<StatusCode> {
         match self.fate {

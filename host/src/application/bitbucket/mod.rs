@@ -177,6 +177,18 @@ impl Application for Bitbucket {
         Ok(Some(api::printable(&self.api.properties().await?.version)))
     }
 
+    async fn is_running(&self) -> Result<bool> {
+        match self.api.properties().await {
+            Ok(_) => Ok(true),
+            Err(failed) if failed.status().is_some() => Ok(true),
+            Err(failed) if failed.nobody_listens() => Ok(false),
+            Err(failed) => {
+                let error = Error::from(failed).within(format!("cannot tell whether {} is running", self.describe()));
+                Err(error.hint("ask Bitbucket itself, not a proxy before it: `application.url=http://127.0.0.1:7990`"))
+            }
+        }
+    }
+
     fn planned_calls(&self) -> PlannedCalls {
         let url = |method: &str, path: &str| format!("{method} {}", self.api.client.url(path));
         if !self.locks() {

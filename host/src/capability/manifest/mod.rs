@@ -77,6 +77,19 @@ pub enum Kind {
     Other,
 }
 
+impl Kind {
+    /// Its name in the manifest.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Database => "database",
+            Self::Search => "search",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// How a consistency point is fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

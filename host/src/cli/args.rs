@@ -1,0 +1,235 @@
+//! The command line as clap sees it. Words and defaults only.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Application-consistent backups whose vendor-specific parts are sandboxed WebAssembly plugins.
+#[derive(Debug, Parser)]
+#[command(name = "bkhost", version = crate::VERSION, max_term_width = 120, after_long_help = EXIT_CODES)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 the operating system failed, or a bug; 2 wrong command line; 3 wrong configuration; 4 denied;
+5 the application could not be locked, drained or given back; 6 a strategy or its tool failed; 7 the store failed;
+8 damaged; 9 refused, something is in the way; 10 busy; 11 cancelled; 12 a deadline passed; 13 no such thing.";
+
+/// What holds for every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The configuration [default: ./bkhost.toml, else /etc/bkhost/bkhost.toml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "BKHOST_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Set a key: `application.drain-timeout=2m`, `part.home.config.datasets=tank/home`; with --plugin a key of the
+    /// plugin: `datasets=tank/home`. May be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Where journals, locks and compiled plugins are kept
+    #[arg(long, global = true, value_name = "DIR", env = "BKHOST_STATE")]
+    pub state: Option<PathBuf>,
+    /// Print JSON: events as lines, then the result
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print debug messages too
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// A backup without a configuration file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Adhoc {
+    /// Back up one part with this plugin and no configuration file
+    #[arg(long, value_name = "WASM", requires = "to")]
+    pub plugin: Option<String>,
+    /// The store
+    #[arg(long, value_name = "STORE", requires = "plugin")]
+    pub to: Option<String>,
+    /// The instance's name
+    #[arg(long, value_name = "INSTANCE", requires = "plugin")]
+    pub name: Option<String>,
+    /// A secret of the plugin: `name=env:VARIABLE`, `name=file:/path` or `name=credential:name`. May be repeated
+    #[arg(long, value_name = "SECRET", requires = "plugin")]
+    pub secret: Vec<String>,
+    /// So many of the newest proved sets stay; 0 keeps all
+    #[arg(long, value_name = "N", requires = "plugin")]
+    pub keep_last: Option<u32>,
+}
+
+/// A store that is named on the command line instead of in a configuration file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Place {
+    /// The store, instead of the configuration's
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    /// The instance, if the store holds several
+    #[arg(long, value_name = "INSTANCE", requires = "store")]
+    pub instance: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Back up: lock, capture, unlock, archive, verify, publish, prune
+    Run {
+        /// Print every command and call that would be made, and make none of them
+        #[arg(long)]
+        dry_run: bool,
+        /// Without a configuration file.
+        #[command(flatten)]
+        adhoc: Adhoc,
+    },
+    /// Look for what would make a run fail; changes nothing
+    Check {
+        /// Without a configuration file.
+        #[command(flatten)]
+        adhoc: Adhoc,
+    },
+    /// Print every command and call that a run would make; changes nothing
+    Plan {
+        /// Without a configuration file.
+        #[command(flatten)]
+        adhoc: Adhoc,
+    },
+    /// List the sets of the store
+    List {
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show one set
+    Show {
+        /// The set's id, or `latest`
+        id: String,
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Read every byte of a set back and compare it with the set's index
+    Verify {
+        /// The set's id, or `latest`
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// All sets
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Restore a set, or parts of it
+    Restore {
+        /// The set's id, or `latest`
+        id: String,
+        /// Only this part. May be repeated
+        #[arg(long, value_name = "PART")]
+        part: Vec<String>,
+        /// Where to: a directory, a dataset, a database, as the plugin says; `PART=TARGET` if there are several parts.
+        /// Default: the original place
+        #[arg(long, value_name = "[PART=]TARGET")]
+        to: Vec<String>,
+        /// The instance's name, instead of being asked for it
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Delete old sets, and their vendors' snapshots
+    Prune {
+        /// So many of the newest proved sets stay; 0 keeps all [default: the configuration's]
+        #[arg(long, value_name = "N")]
+        keep_last: Option<u32>,
+        /// Print what would go and why, and delete nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Undo what a run that died has left, and give the application back
+    Recover,
+    /// Play an application, for trials and tests
+    Simulate {
+        /// Which.
+        #[command(subcommand)]
+        what: Simulate,
+    },
+    /// Back up and restore a small home behind a simulated Bitbucket
+    Demo {
+        /// Keep the directory that the demo works in
+        #[arg(long)]
+        keep: bool,
+    },
+    /// About plugins
+    Plugin {
+        /// What about them.
+        #[command(subcommand)]
+        what: PluginCommand,
+    },
+    /// About the configuration
+    Config {
+        /// What about it.
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
+}
+
+/// What can be played.
+#[derive(Debug, Subcommand)]
+pub enum Simulate {
+    /// A simulator of Bitbucket's maintenance API. Not a Bitbucket
+    Bitbucket {
+        /// Where to listen
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7990")]
+        listen: SocketAddr,
+        /// How long draining takes
+        #[arg(long, value_name = "TIME", default_value = "2s")]
+        drain: String,
+        /// The version it claims to be
+        #[arg(long, value_name = "VERSION", default_value = "9.4.1")]
+        app_version: String,
+        /// The user it accepts
+        #[arg(long, value_name = "USER", default_value = "admin")]
+        username: String,
+        /// The password it accepts
+        #[arg(long, value_name = "PASSWORD", default_value = "admin")]
+        password: String,
+        /// Fail: CALL=WHAT[xTIMES], such as `unlock=503x3`, `begin=hang`, `lock=html`. May be repeated
+        #[arg(long, value_name = "FAULT")]
+        fault: Vec<String>,
+        /// Somebody else holds the lock already
+        #[arg(long)]
+        locked_by_other: bool,
+        /// An operator cancels the backup in the web page so long after it began
+        #[arg(long, value_name = "TIME")]
+        operator_cancel_after: Option<String>,
+    },
+}
+
+/// About plugins.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Show what a plugin is, what it asks for and why, and the grant to paste
+    Inspect {
+        /// The plugin: a path, or a name that is looked up beside the program
+        plugin: String,
+    },
+}
+
+/// About the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the JSON Schema of bkhost.toml
+    Schema,
+}

@@ -1,0 +1,51 @@
+//! `bkhost check`
+
+use std::process::ExitCode;
+
+use super::args::Adhoc;
+use super::context::Context;
+use super::output;
+use crate::application::Severity;
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::{self, Found};
+
+pub(super) async fn check(context: &Context, adhoc: &Adhoc) -> Result<ExitCode> {
+    let session = context.session(context.config(adhoc)?)?;
+    let findings = run::preflight(&session).await?;
+    if context.global.json {
+        output::json(&serde_json::json!({ "findings": findings }))?;
+    } else {
+        for Found { part, finding } in &findings {
+            let mark = match finding.severity {
+                Severity::Info => "ok     ",
+                Severity::Warning => "warning",
+                Severity::Failure => "FAILURE",
+            };
+            let whom = part.as_deref().unwrap_or("application");
+            output::line(format!("{mark}  {whom}: {}: {}", finding.subject, finding.message));
+            if let Some(hint) = &finding.hint {
+                output::line(format!("         hint: {hint}"));
+            }
+        }
+    }
+    judge(&findings)
+}
+
+/// Success, unless a run would stop because of what was found.
+pub(super) fn judge(findings: &[Found]) -> Result<ExitCode> {
+    let failures: Vec<&Found> = findings.iter().filter(|found| found.finding.severity == Severity::Failure).collect();
+    let Some(first) = failures.first() else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let kind = if first.part.is_some() { ErrorKind::Plugin } else { ErrorKind::Application };
+    let whom = first.part.as_ref().map_or_else(|| "application".to_owned(), |part| format!("part `{part}`"));
+    Err(Error::new(
+        kind,
+        format!(
+            "a run would fail: {} of the findings above are failures; the first: {whom}: {}: {}",
+            failures.len(),
+            first.finding.subject,
+            first.finding.message
+        ),
+    ))
+}

@@ -1,0 +1,67 @@
+//! `bkhost list`
+
+use std::process::ExitCode;
+
+use super::args::Place;
+use super::context::Context;
+use super::output;
+use crate::error::Result;
+use crate::run::blocking;
+use crate::store::{SetEntry, SetState};
+use crate::units;
+
+pub(super) async fn list(context: &Context, place: &Place) -> Result<ExitCode> {
+    let opened = context.place(place)?;
+    let (store, instance) = (opened.store.clone(), opened.instance.clone());
+    let sets = blocking(move || store.list(&instance)).await?;
+    if context.global.json {
+        let rows: Vec<_> = sets.iter().map(as_json).collect();
+        output::json(&serde_json::json!({
+            "store": opened.store.location(), "instance": opened.instance, "sets": rows,
+        }))?;
+    } else if sets.is_empty() {
+        output::line(format!("no sets of instance {} in {}", opened.instance, opened.store.location()));
+    } else {
+        output::line(format!("instance {} in {}", opened.instance, opened.store.location()));
+        let rows: Vec<_> = sets.iter().map(as_row).collect();
+        output::table(&["SET", "STATE", "AGE", "STORED", "DOWNTIME", "PARTS"], &rows);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_row(set: &SetEntry) -> Vec<String> {
+    let (state, rest) = match &set.state {
+        SetState::Proved(manifest) => (
+            if manifest.warnings.is_empty() { "proved".to_owned() } else { "proved, with warnings".to_owned() },
+            [
+                units::age(manifest.created),
+                units::human_bytes(manifest.stored_bytes()),
+                units::human_millis(manifest.application.locked_ms.saturating_sub(manifest.application.drain_ms)),
+                manifest.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(" "),
+            ],
+        ),
+        SetState::Damaged(why) => (format!("DAMAGED: {why}"), Default::default()),
+        SetState::Unpublished => ("unpublished".to_owned(), Default::default()),
+    };
+    let mut row = vec![set.id.to_string(), state];
+    row.extend(rest);
+    row
+}
+
+fn as_json(set: &SetEntry) -> serde_json::Value {
+    match &set.state {
+        SetState::Proved(manifest) => serde_json::json!({
+            "id": set.id,
+            "state": "proved",
+            "created": manifest.created,
+            "bytes": manifest.stored_bytes(),
+            "locked-ms": manifest.application.locked_ms,
+            "drain-ms": manifest.application.drain_ms,
+            "parts": manifest.parts.iter().map(|part| &part.name).collect::<Vec<_>>(),
+            "proved": manifest.proved,
+            "warnings": manifest.warnings,
+        }),
+        SetState::Damaged(why) => serde_json::json!({ "id": set.id, "state": "damaged", "why": why }),
+        SetState::Unpublished => serde_json::json!({ "id": set.id, "state": "unpublished" }),
+    }
+}

@@ -1,0 +1,110 @@
+//! `bkhost plugin`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::args::PluginCommand;
+use super::context::Context;
+use super::output;
+use crate::capability::manifest::{Argv, ExecRequest};
+use crate::capability::{Origin, Rights, RightsRequest};
+use crate::error::Result;
+use crate::plugin::Plugin;
+use crate::units;
+
+pub(super) async fn plugin(context: &Context, what: &PluginCommand) -> Result<ExitCode> {
+    let PluginCommand::Inspect { plugin: name } = what;
+    let host = context.host(None)?;
+    // On a command line, a file in the current directory is what is meant; in a configuration it would be a surprise.
+    let local = PathBuf::from(name);
+    let path = if local.is_file() { local } else { host.find(name)? };
+    let plugin = host.load(&path)?;
+    if context.global.json {
+        output::json(&serde_json::json!({
+            "path": plugin.path(),
+            "sha256": plugin.digest(),
+            "bytes": plugin.size(),
+            "shipped": plugin.origin() == Origin::Shipped,
+            "manifest": plugin.manifest(),
+            "imports": plugin.imports(),
+            "config-schema": plugin.schema().json(),
+            "grant": grant(&plugin, name),
+        }))?;
+    } else {
+        print(&plugin, name);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(plugin: &Plugin, name: &str) {
+    let manifest = plugin.manifest();
+    let field = |name: &str, value: String| output::line(format!("{name:<12} {value}"));
+    field("plugin", format!("{} {}: {}", plugin.name(), manifest.plugin.version, manifest.plugin.description));
+    field("file", format!("{} ({})", plugin.path().display(), units::human_bytes(plugin.size())));
+    field("sha256", plugin.digest().to_owned());
+    field(
+        "origin",
+        match plugin.origin() {
+            Origin::Shipped => "came with this bkhost".to_owned(),
+            Origin::ThirdParty => "third party: needs a grant".to_owned(),
+        },
+    );
+    output::line("\nIt asks for:");
+    for exec in &manifest.exec {
+        field("command", format!("{} {}", exec.program, argv(exec)));
+        field("", format!("{}: {}", exec.id, exec.reason));
+    }
+    for directory in &manifest.directory {
+        field("directory", format!("/source/{}: {}", directory.name, directory.reason));
+    }
+    for http in &manifest.http {
+        field("server", format!("{}: {}", http.url, http.reason));
+    }
+    for secret in &manifest.secret {
+        field("secret", format!("{}: {}", secret.name, secret.reason));
+    }
+    let keys = plugin.schema().json().get("properties").and_then(|keys| keys.as_object());
+    output::line("\nKeys of [part.config]:");
+    for (key, schema) in keys.into_iter().flatten() {
+        let text = |name: &str| schema.get(name).and_then(|text| text.as_str()).unwrap_or_default().to_owned();
+        field(key, text("description"));
+    }
+    if let Some(grant) = grant(plugin, name) {
+        output::line(format!("\nTo allow all of it, after review, add to bkhost.toml:\n\n{grant}"));
+    }
+}
+
+/// The arguments as the manifest has them; optional groups in brackets.
+fn argv(exec: &ExecRequest) -> String {
+    let words = exec.argv.iter().map(|word| match word {
+        Argv::One(word) => word.clone(),
+        Argv::Group(words) => format!("[{}]", words.join(" ")),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The grant to paste. The refusal for its lack is the one place that knows it.
+fn grant(plugin: &Plugin, name: &str) -> Option<String> {
+    if plugin.origin() == Origin::Shipped {
+        return None;
+    }
+    Rights::resolve(RightsRequest {
+        manifest: plugin.manifest(),
+        digest: plugin.digest(),
+        origin: plugin.origin(),
+        plugin: name,
+        grant: None,
+        part: "part",
+        config: &serde_json::json!({}),
+        secrets: BTreeMap::new(),
+        programs: BTreeMap::new(),
+        run_as: None,
+        staging: PathBuf::from("/"),
+        state: PathBuf::from("/"),
+        target: None,
+        restore_to: None,
+    })
+    .err()
+    .and_then(|refusal| refusal.hint_text().map(str::to_owned))
+}

@@ -1,0 +1,45 @@
+//! Configurations that follow from a set or a store, for when the file that made it is lost.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::model::{Application, Archive, Config, Instance, Limits, NoApplication, Part, Retention, StoreConfig};
+use crate::archive::set::{PartRecord, SetManifest};
+
+impl Config {
+    /// An instance without parts: enough to look at its sets.
+    #[must_use]
+    pub fn without_parts(instance: &str, store: &str) -> Self {
+        Self {
+            instance: Instance { name: instance.to_owned(), state: None },
+            application: Application::None(NoApplication::default()),
+            parts: Vec::new(),
+            stores: vec![StoreConfig { to: store.to_owned() }],
+            retention: Retention::default(),
+            archive: Archive::default(),
+            grants: Vec::new(),
+            dir: PathBuf::new(),
+        }
+    }
+
+    /// What a set tells of the configuration that made it: its parts with their plugins' names and keys. No grants, no
+    /// secrets and no application: those have to be given.
+    #[must_use]
+    pub fn from_set(set: &SetManifest, store: &str) -> Self {
+        Self { parts: set.parts.iter().map(part).collect(), ..Self::without_parts(&set.instance, store) }
+    }
+}
+
+fn part(record: &PartRecord) -> Part {
+    Part {
+        name: record.name.clone(),
+        plugin: format!("{}.wasm", record.plugin),
+        after: Vec::new(),
+        run_as: None,
+        config: record.config.as_object().cloned().unwrap_or_default(),
+        secrets: BTreeMap::new(),
+        programs: BTreeMap::new(),
+        limits: Limits::default(),
+        loose: BTreeMap::new(),
+    }
+}

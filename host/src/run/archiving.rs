@@ -1,0 +1,230 @@
+//! From a captured part to objects in the store that were read back.
+
+use tokio_util::sync::CancellationToken;
+
+use super::part::LivePart;
+use super::proof::{self, watched};
+use super::prune::blocking;
+use super::session::Session;
+use crate::archive::set::{
+    ObjectRecord, ObjectRole, PartRecord, SnapshotRecord, SourceForm, SourceRecord, data_file, index_file, stream_file,
+};
+use crate::archive::{self, Exclude, Format, Named, PartOptions, Written, write_part, write_stream};
+use crate::capability::Process;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plugin::Source;
+use crate::report::{Level, Phase};
+use crate::store::SetWriter;
+
+/// How long a process may take to end after its output has.
+const PROCESS_END: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What was stored of a part.
+#[derive(Default)]
+struct Stored {
+    sources: Vec<SourceRecord>,
+    objects: Vec<ObjectRecord>,
+    entries: u64,
+    changed: Named,
+    warnings: Vec<String>,
+}
+
+/// Finish a captured part, archive its sources, and read what was stored back.
+///
+/// # Errors
+/// If the strategy, a source or the store fails; if the part turns out to be empty; if what is read back is not what was
+/// written.
+pub(super) async fn store_part(
+    session: &Session,
+    part: &mut LivePart<'_>,
+    writer: &SetWriter,
+    cancel: &CancellationToken,
+) -> Result<PartRecord> {
+    let name = part.name().to_owned();
+    let captured = part
+        .snapshot
+        .clone()
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "a part is archived that was not captured"))?;
+    let snapshot = part.instance.finish(&captured).await?;
+    part.snapshot = Some(snapshot.clone());
+    session.reporter.message(Level::Debug, Some(&name), "finished");
+    let sources = part.instance.open(&snapshot).await?;
+    let stored = store_sources(session, &name, sources, writer, cancel).await?;
+    refuse_empty(&name, &stored)?;
+    let record = record(part, snapshot, stored);
+    let reader = writer.clone();
+    proof::prove(&session.reporter, &record, move |file| reader.read(file), cancel).await?;
+    Ok(record)
+}
+
+async fn store_sources(
+    session: &Session,
+    part: &str,
+    sources: Vec<Source>,
+    writer: &SetWriter,
+    cancel: &CancellationToken,
+) -> Result<Stored> {
+    let mut stored = Stored::default();
+    let mut trees = Vec::new();
+    let mut streams = Vec::new();
+    for source in sources {
+        match source {
+            Source::Tree { name, dir, exclude, .. } => {
+                trees.push(archive::Source::Tree {
+                    name,
+                    directory: dir.into_std_file().into(),
+                    exclude: Exclude::new(exclude)?,
+                    one_file_system: false,
+                });
+            }
+            Source::File { name, file, .. } => trees.push(archive::Source::File { name, file: file.into() }),
+            Source::Output { name, process } => streams.push((name, process)),
+            Source::Held { id } => stored.sources.push(SourceRecord { name: id, form: SourceForm::Held, bytes: 0 }),
+        }
+    }
+    let archive = &session.config.archive;
+    let format = Format::Zstd { level: archive.level, threads: archive.threads };
+    if !trees.is_empty() {
+        store_trees(session, part, trees, format, writer, cancel, &mut stored).await?;
+    }
+    for (name, process) in streams {
+        store_stream(session, part, name, process, format, writer, cancel, &mut stored).await?;
+    }
+    Ok(stored)
+}
+
+async fn store_trees(
+    session: &Session,
+    part: &str,
+    trees: Vec<archive::Source>,
+    format: Format,
+    writer: &SetWriter,
+    cancel: &CancellationToken,
+    stored: &mut Stored,
+) -> Result<()> {
+    let control = watched(&session.reporter, part, Phase::Archive.name(), None, cancel);
+    let (data, index) = (data_file(part), index_file(part));
+    let names = (data.clone(), index.clone());
+    let writer = writer.clone();
+    let summary = blocking(move || {
+        let (mut data, mut index) = (writer.object(&names.0)?, writer.object(&names.1)?);
+        let summary = write_part(&trees, &mut data, &mut index, &PartOptions { format }, &control)?;
+        expect_size(&names.0, data.finish()?, &summary.object)?;
+        expect_size(&names.1, index.finish()?, &summary.index)?;
+        Ok(summary)
+    })
+    .await?;
+    stored.sources.extend(summary.sources.iter().map(|source| SourceRecord {
+        name: source.name.clone(),
+        form: SourceForm::Tree,
+        bytes: source.bytes,
+    }));
+    stored.objects.push(object(data, ObjectRole::Data, None, &summary.object));
+    stored.objects.push(object(index, ObjectRole::Index, None, &summary.index));
+    stored.entries += summary.entries;
+    for (what, named) in [
+        ("vanished while they were read", &summary.vanished),
+        ("are sockets, which cannot be archived", &summary.skipped),
+    ] {
+        if let Some(first) = named.names.first() {
+            stored.warnings.push(format!("{} files {what}, such as {first}", named.total));
+        }
+    }
+    stored.changed = summary.changed;
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call, of which each argument is another thing")]
+async fn store_stream(
+    session: &Session,
+    part: &str,
+    name: String,
+    mut process: Process,
+    format: Format,
+    writer: &SetWriter,
+    cancel: &CancellationToken,
+    stored: &mut Stored,
+) -> Result<()> {
+    let control = watched(&session.reporter, part, Phase::Archive.name(), None, cancel);
+    let output = process.take_output()?;
+    let file = stream_file(part, &name);
+    let (names, writer) = (file.clone(), writer.clone());
+    let summary = blocking(move || {
+        let mut object = writer.object(&names)?;
+        let summary = write_stream(output, &mut object, format, &control)?;
+        expect_size(&names, object.finish()?, &summary.object)?;
+        Ok(summary)
+    })
+    .await?;
+    // The end of its output is not its success: the left side of a pipe fails silently only in a shell.
+    let ended = process.wait(PROCESS_END).await?;
+    if ended.status != 0 {
+        return Err(Error::new(
+            ErrorKind::Plugin,
+            format!("the command of the stream `{name}` ended with status {}", ended.status),
+        )
+        .detail("command", process.argv().join(" "))
+        .detail("stderr", ended.stderr));
+    }
+    stored.sources.push(SourceRecord {
+        name: name.clone(),
+        form: SourceForm::Stream,
+        bytes: summary.object.content_bytes,
+    });
+    stored.objects.push(object(file, ObjectRole::Stream, Some(name), &summary.object));
+    stored.entries += 1;
+    Ok(())
+}
+
+/// What the store says it wrote against what was handed to it.
+fn expect_size(file: &str, stored: u64, written: &Written) -> Result<()> {
+    if stored == written.bytes {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Store, format!("the store took {stored} bytes of {file} instead of {}", written.bytes)))
+}
+
+fn object(file: String, role: ObjectRole, source: Option<String>, written: &Written) -> ObjectRecord {
+    ObjectRecord {
+        file,
+        role,
+        source,
+        bytes: written.bytes,
+        content_bytes: written.content_bytes,
+        blake3: written.blake3.clone(),
+    }
+}
+
+/// A backup of nothing is the classic silent failure: a dump of zero bytes, a mount that is not there.
+fn refuse_empty(part: &str, stored: &Stored) -> Result<()> {
+    let archived = stored.sources.iter().filter(|source| source.form != SourceForm::Held);
+    if stored.sources.is_empty()
+        || (archived.clone().count() > 0 && archived.map(|source| source.bytes).sum::<u64>() == 0)
+    {
+        return Err(Error::new(
+            ErrorKind::Damaged,
+            format!("part `{part}` is empty: not one byte of content was found"),
+        )
+        .hint("is the file system mounted, and is it the right directory or database?"));
+    }
+    Ok(())
+}
+
+fn record(part: &LivePart<'_>, snapshot: SnapshotRecord, stored: Stored) -> PartRecord {
+    let plugin = &part.part.plugin;
+    let info = &plugin.manifest().plugin;
+    PartRecord {
+        name: part.name().to_owned(),
+        plugin: plugin.name().to_owned(),
+        plugin_version: info.version.clone(),
+        plugin_sha256: plugin.digest().to_owned(),
+        kind: info.kind.name().to_owned(),
+        config: part.part.values.clone(),
+        snapshot,
+        sources: stored.sources,
+        objects: stored.objects,
+        entries: stored.entries,
+        changed: (&stored.changed).into(),
+        warnings: stored.warnings,
+    }
+}

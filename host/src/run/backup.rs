@@ -1,0 +1,362 @@
+//! A backup, from plan to prune.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use super::archiving;
+use super::journal::{Journal, Record};
+use super::keeper::JournalKeeper;
+use super::lock::InstanceLock;
+use super::part::{LivePart, Part, Purpose};
+use super::plan;
+use super::prune;
+use super::session::Session;
+use super::together::{levels, together};
+use super::undo;
+use crate::application::{Application, Hooks, Lock, Outcome};
+use crate::archive::id::SetId;
+use crate::archive::set::{ApplicationRecord, FORMAT, LockMode, MadeBy, PartRecord, Proof, SetManifest};
+use crate::capability::Mode;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::report::{Event, Level, Phase};
+use crate::store::{SetWriter, Store};
+
+/// A run under way.
+struct Run<'a> {
+    session: &'a Session,
+    id: &'a SetId,
+    application: Arc<dyn Application>,
+    parts: &'a [Part],
+    store: &'a Store,
+    journal: Arc<Journal>,
+    keeper: Arc<JournalKeeper>,
+    /// Ends what the strategies are doing: on the operator's cancel, and on the first failure.
+    work: CancellationToken,
+    began: jiff::Timestamp,
+    start: Instant,
+}
+
+/// How long the application was held.
+#[derive(Debug, Clone, Copy, Default)]
+struct Downtime {
+    locked: Duration,
+    drain: Duration,
+}
+
+/// Back up all parts of the instance. When this returns, the application is free, or the error says that this could not be
+/// confirmed.
+///
+/// # Errors
+/// If no proved set was published. What the run made is undone then, and the error says what could not be.
+pub async fn backup(session: &Session) -> Result<SetManifest> {
+    let began = jiff::Timestamp::now();
+    let start = Instant::now();
+    let id = SetId::generate()?;
+    let _lock = InstanceLock::take(session.dirs.instance(), &format!("backup {id}"))?;
+    session.reporter.event(&Event::Started {
+        what: "backup",
+        instance: session.instance().to_owned(),
+        set: id.to_string(),
+    });
+    super::recover::recover_locked(session).await?;
+    let (application, parts, store) = session.phase(Phase::Plan, plan::make(session)).await?;
+    let journal = Arc::new(Journal::create(&session.dirs.runs(), &id)?);
+    journal.write(Record::Begun {
+        instance: session.instance().to_owned(),
+        pid: std::process::id(),
+        boot_id: super::state::boot_id()?,
+    })?;
+    let keeper = Arc::new(JournalKeeper::new(Arc::clone(&journal), session.reporter.clone()));
+    let run = Run {
+        session,
+        id: &id,
+        application: Arc::clone(&application),
+        parts: &parts,
+        store: &store,
+        journal: Arc::clone(&journal),
+        keeper,
+        work: session.cancel.child_token(),
+        began,
+        start,
+    };
+    // A bug in here must not leave the application locked either.
+    let result = std::panic::AssertUnwindSafe(run.forward()).catch_unwind().await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Internal, "bkhost itself panicked; the message is above")
+            .hint("please report this; the application is given back"))
+    });
+    match result {
+        Ok(manifest) => {
+            journal.write(Record::Ended { ok: true })?;
+            // The set is published: that old ones could not be removed does not make it a failure.
+            if let Err(error) = session.phase(Phase::Prune, prune::after_backup(session, &parts, &store)).await {
+                session.reporter.message(Level::Warning, None, error.to_string());
+            }
+            Ok(manifest)
+        }
+        Err(error) => {
+            let undone =
+                session.phase(Phase::Undo, undo::undo(session, &id, &application, &parts, &store, &journal)).await;
+            Err(match undone {
+                Ok(()) => error,
+                Err(left) => error.detail("not undone", left.to_string()),
+            })
+        }
+    }
+}
+
+impl Run<'_> {
+    async fn forward(&self) -> Result<SetManifest> {
+        let mut live = Vec::new();
+        for part in self.parts {
+            live.push(
+                part.start(
+                    self.session,
+                    Purpose {
+                        witness: Arc::clone(&self.keeper) as _,
+                        mode: Mode::Live,
+                        ..Purpose::plain(self.work.clone())
+                    },
+                )
+                .await?,
+            );
+        }
+        let result = self.phases(&mut live).await;
+        if result.is_err() {
+            self.work.cancel();
+        }
+        for part in live {
+            part.stop().await;
+        }
+        result
+    }
+
+    async fn phases(&self, live: &mut [LivePart<'_>]) -> Result<SetManifest> {
+        let version =
+            self.session.phase(Phase::Check, super::check::check(self.session, &self.application, live)).await?;
+        self.session
+            .phase(
+                Phase::Prepare,
+                together(
+                    live.iter_mut().map(|part| (part.name().to_owned(), part.instance.prepare().boxed())),
+                    &self.work,
+                ),
+            )
+            .await?;
+        // A store that cannot be written to is noticed here, and not with the application locked.
+        self.journal.write(Record::Storing { store: self.store.location().to_owned() })?;
+        let writer = self.store.begin(self.session.instance(), self.id)?;
+        let downtime = if self.application.locks() {
+            self.locked(live).await?
+        } else {
+            self.session.phase(Phase::Capture, self.capture(live)).await?;
+            Downtime::default()
+        };
+        let (skew, mut warnings) = self.skew(live)?;
+        let stored = self.session.phase(Phase::Archive, self.archive(live, &writer)).await?;
+        warnings.extend(stored.iter().flat_map(|part| {
+            let changed = part
+                .changed
+                .files
+                .first()
+                .map(|first| format!("{} files changed while they were read, such as {first}", part.changed.total));
+            let all = changed.into_iter().chain(part.warnings.iter().cloned());
+            all.map(|text| format!("part `{}`: {text}", part.name)).collect::<Vec<_>>()
+        }));
+        for warning in &warnings {
+            self.session.reporter.message(Level::Warning, None, warning.clone());
+        }
+        let manifest = self.manifest(version, downtime, skew, warnings, stored);
+        self.session.phase(Phase::Publish, self.publish(writer, &manifest)).await?;
+        // From here on the set exists. A clone that cannot be given back now is a nuisance, not a failed backup.
+        let closed = self.session.phase(Phase::Close, self.close(live)).await;
+        if let Err(error) = closed {
+            self.session.reporter.message(Level::Warning, None, error.to_string());
+        }
+        Ok(manifest)
+    }
+
+    /// Lock, drain, capture, unlock. Whatever happens in between, the application is released before this returns.
+    async fn locked(&self, live: &mut [LivePart<'_>]) -> Result<Downtime> {
+        let hooks = Hooks {
+            keeper: Arc::clone(&self.keeper) as _,
+            reporter: self.session.reporter.clone(),
+            cancel: self.work.clone(),
+        };
+        let start = Instant::now();
+        // Not to be dropped half-way: a lock whose token nobody read would stay.
+        let lock = self.session.phase(Phase::Lock, self.application.lock(&hooks)).await?;
+        let mut drain = Duration::ZERO;
+        let result = async {
+            let drain_start = Instant::now();
+            let drained = self.session.phase(Phase::Drain, lock.drain()).await;
+            drain = drain_start.elapsed();
+            drained?;
+            self.session.phase(Phase::Capture, self.watched_capture(live, lock.as_ref())).await
+        }
+        .await;
+        if result.is_err() {
+            // What was started must not write on into an application that is in use again.
+            self.work.cancel();
+            for part in live.iter() {
+                part.gate.shutdown().await;
+            }
+        }
+        let outcome = if result.is_ok() { Outcome::Completed } else { Outcome::Cancelled };
+        let released = self.session.phase(Phase::Unlock, lock.release(outcome)).await;
+        let downtime = Downtime { locked: start.elapsed(), drain };
+        match (result, released) {
+            (Ok(()), Ok(_)) => {
+                self.session.reporter.event(&Event::Unlocked { locked: millis(downtime.locked), drain: millis(drain) });
+                Ok(downtime)
+            }
+            (Err(error), Ok(_)) => Err(error),
+            (Ok(()), Err(locked)) => Err(locked),
+            (Err(error), Err(locked)) => Err(error.detail("application", locked.to_string())),
+        }
+    }
+
+    /// Capture while the application is watched: when it is no longer held still, what is captured means nothing.
+    async fn watched_capture(&self, live: &mut [LivePart<'_>], lock: &dyn Lock) -> Result<()> {
+        let mut capture = std::pin::pin!(self.capture(live));
+        tokio::select! {
+            biased;
+            result = &mut capture => result?,
+            lost = lock.watch() => {
+                self.work.cancel();
+                // The strategies end soon; their own complaints about being cancelled are not the news.
+                let _ = capture.await;
+                return Err(lost);
+            }
+        }
+        lock.confirm().await
+    }
+
+    async fn capture(&self, live: &mut [LivePart<'_>]) -> Result<()> {
+        let label = self.id.label(self.session.instance());
+        for level in levels(live) {
+            let work = live.iter_mut().enumerate().filter(|(index, _)| level.contains(index)).map(|(_, part)| {
+                let name = part.name().to_owned();
+                (name.clone(), self.capture_one(part, name, &label).boxed())
+            });
+            together(work, &self.work).await?;
+        }
+        Ok(())
+    }
+
+    async fn capture_one(&self, part: &mut LivePart<'_>, name: String, label: &str) -> Result<()> {
+        self.journal.write(Record::Capturing { part: name.clone(), label: label.to_owned() })?;
+        let snapshot = part.instance.capture(label).await?;
+        self.journal.write(Record::Captured { part: name, snapshot: snapshot.clone() })?;
+        part.snapshot = Some(snapshot);
+        Ok(())
+    }
+
+    /// Between the first and the last consistency point.
+    fn skew(&self, live: &[LivePart<'_>]) -> Result<(Duration, Vec<String>)> {
+        let points = || live.iter().filter_map(|part| part.snapshot.as_ref()).map(|s| s.created.as_millisecond());
+        let skew = points().max().unwrap_or_default() - points().min().unwrap_or_default();
+        let skew = Duration::from_millis(u64::try_from(skew).unwrap_or_default());
+        let limit = self.session.config.application.max_skew();
+        if self.application.locks() || skew <= limit {
+            return Ok((skew, Vec::new()));
+        }
+        let text = format!("the parts' consistency points lie {skew:?} apart; `max-skew` is {limit:?}");
+        if self.mode() == LockMode::ZeroDowntime {
+            return Err(Error::new(ErrorKind::Application, text).hint(
+                "run again at a quieter time, raise `[application] max-skew`, or let the run lock the application",
+            ));
+        }
+        Ok((skew, vec![text]))
+    }
+
+    /// Finish, archive and read back every part, side by side.
+    async fn archive(&self, live: &mut [LivePart<'_>], writer: &SetWriter) -> Result<Vec<PartRecord>> {
+        let work = live.iter_mut().map(|part| {
+            (part.name().to_owned(), archiving::store_part(self.session, part, writer, &self.work).boxed())
+        });
+        let mut stored = together(work, &self.work).await?;
+        let order = |name: &str| self.parts.iter().position(|part| part.name() == name);
+        stored.sort_by_key(|part| order(&part.name));
+        Ok(stored)
+    }
+
+    async fn publish(&self, writer: SetWriter, manifest: &SetManifest) -> Result<()> {
+        if self.session.cancel.is_cancelled() {
+            return Err(Error::new(ErrorKind::Cancelled, "cancelled before the set was published"));
+        }
+        self.journal.write(Record::Publishing)?;
+        let manifest = manifest.clone();
+        tokio::task::spawn_blocking(move || writer.publish(&manifest))
+            .await
+            .or_error(ErrorKind::Internal, || "the store's writer ended")??;
+        self.journal.write(Record::Published)
+    }
+
+    async fn close(&self, live: &mut [LivePart<'_>]) -> Result<()> {
+        // Each closes for itself: one that fails does not stop the others.
+        let separate = CancellationToken::new();
+        let work = live.iter_mut().filter_map(|part| {
+            let snapshot = part.snapshot.clone()?;
+            let name = part.name().to_owned();
+            Some((name, async move { part.instance.close(&snapshot).await }.boxed()))
+        });
+        together(work, &separate).await.map(|_| ())
+    }
+
+    fn mode(&self) -> LockMode {
+        match &self.session.config.application {
+            _ if self.application.locks() => LockMode::Locked,
+            crate::config::Application::None(_) => LockMode::Unlocked,
+            crate::config::Application::Bitbucket(_) => LockMode::ZeroDowntime,
+        }
+    }
+
+    fn manifest(
+        &self,
+        version: Option<String>,
+        downtime: Downtime,
+        skew: Duration,
+        warnings: Vec<String>,
+        stored: Vec<PartRecord>,
+    ) -> SetManifest {
+        let url = match &self.session.config.application {
+            crate::config::Application::Bitbucket(bitbucket) => Some(bitbucket.url.clone()),
+            crate::config::Application::None(_) => None,
+        };
+        SetManifest {
+            format: FORMAT.to_owned(),
+            id: self.id.clone(),
+            instance: self.session.instance().to_owned(),
+            created: self.began,
+            duration_ms: millis(self.start.elapsed()),
+            made_by: MadeBy {
+                bkhost: env!("CARGO_PKG_VERSION").to_owned(),
+                wasmtime: crate::plugin::WASMTIME_VERSION.to_owned(),
+                host: super::state::host_name(),
+            },
+            application: ApplicationRecord {
+                kind: self.application.kind().name().to_owned(),
+                url,
+                version,
+                mode: self.mode(),
+                locked_ms: millis(downtime.locked),
+                drain_ms: millis(downtime.drain),
+            },
+            skew_ms: millis(skew),
+            parts: stored,
+            warnings,
+            proved: Proof {
+                at: jiff::Timestamp::now(),
+                how: "every object was read back from the store, hashed, unpacked, and compared file by file"
+                    .to_owned(),
+            },
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,107 @@
+//! Preflight: what would fail later fails now.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use super::part::{LivePart, Purpose};
+use super::plan;
+use super::session::Session;
+use super::together::together;
+use crate::application::{Application, Finding, Severity};
+use crate::capability::Mode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Level, Phase};
+
+/// A finding and the part it is about; none: the application.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Found {
+    /// The part.
+    pub part: Option<String>,
+    /// What was found.
+    #[serde(flatten)]
+    pub finding: Finding,
+}
+
+/// Ask the application and every plugin.
+///
+/// # Errors
+/// If a plugin's check itself fails. What a check finds is no error here.
+pub async fn findings(
+    application: &Arc<dyn Application>,
+    live: &mut [LivePart<'_>],
+    cancel: &CancellationToken,
+) -> Result<Vec<Found>> {
+    let mut all: Vec<Found> =
+        application.check().await.into_iter().map(|finding| Found { part: None, finding }).collect();
+    let work = live.iter_mut().map(|part| {
+        let name = part.name().to_owned();
+        let work = async move {
+            let found = part.instance.check().await?;
+            let name = part.name().to_owned();
+            Ok(found.into_iter().map(|finding| Found { part: Some(name.clone()), finding }).collect::<Vec<_>>())
+        };
+        (name, work.boxed())
+    });
+    all.extend(together(work, cancel).await?.into_iter().flatten());
+    Ok(all)
+}
+
+/// What would make a run fail. Changes nothing.
+///
+/// # Errors
+/// If the run could not even be planned.
+pub async fn preflight(session: &Session) -> Result<Vec<Found>> {
+    let (application, parts, _) = session.phase(Phase::Plan, plan::make(session)).await?;
+    let mut live = Vec::new();
+    for part in &parts {
+        let purpose = Purpose { mode: Mode::DryRun, ..Purpose::plain(session.cancel.child_token()) };
+        live.push(part.start(session, purpose).await?);
+    }
+    let found = session.phase(Phase::Check, findings(&application, &mut live, &session.cancel)).await;
+    for part in live {
+        part.stop().await;
+    }
+    found
+}
+
+/// Check, tell what was found, and fail if something would fail later. Returns the application's version.
+///
+/// # Errors
+/// If there is a failure among the findings; the first one is the message, the others are details.
+pub async fn check(
+    session: &Session,
+    application: &Arc<dyn Application>,
+    live: &mut [LivePart<'_>],
+) -> Result<Option<String>> {
+    let found = findings(application, live, &session.cancel).await?;
+    for Found { part, finding } in &found {
+        let level = match finding.severity {
+            Severity::Info => Level::Info,
+            Severity::Warning => Level::Warning,
+            Severity::Failure => Level::Error,
+        };
+        let hint = finding.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        session.reporter.message(level, part.as_deref(), format!("{}: {}{hint}", finding.subject, finding.message));
+    }
+    let failures: Vec<&Found> = found.iter().filter(|found| found.finding.severity == Severity::Failure).collect();
+    let Some(first) = failures.first() else {
+        return application.version().await;
+    };
+    let (kind, whom) = match &first.part {
+        Some(part) => (ErrorKind::Plugin, format!("part `{part}`")),
+        None => (ErrorKind::Application, application.describe()),
+    };
+    let mut error = Error::new(kind, format!("{whom}: {}: {}", first.finding.subject, first.finding.message));
+    if let Some(hint) = &first.finding.hint {
+        error = error.hint(hint.clone());
+    }
+    Err(failures.iter().skip(1).fold(error, |error, other| {
+        error.detail(
+            other.part.clone().unwrap_or_else(|| "application".to_owned()),
+            format!("{}: {}", other.finding.subject, other.finding.message),
+        )
+    }))
+}

@@ -1,0 +1,116 @@
+//! A dry run: every command and call that a run would make, told instead of made.
+//!
+//! The strategies run for real, behind a gate that executes what only reads and records what changes something. So the
+//! plan cannot say anything other than what a run does.
+
+use tokio_util::sync::CancellationToken;
+
+use super::check::{self, Found};
+use super::part::Purpose;
+use super::plan;
+use super::session::Session;
+use super::together::levels;
+use crate::archive::id::SetId;
+use crate::archive::set;
+use crate::capability::Mode;
+use crate::error::Result;
+use crate::plugin::Source;
+use crate::report::{Event, Phase};
+
+/// What a dry run found out, besides the events it reported.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Planned {
+    /// The instance.
+    pub instance: String,
+    /// Preflight findings; a run stops on a failure among them.
+    pub findings: Vec<Found>,
+}
+
+/// Tell what a backup would do.
+///
+/// # Errors
+/// If the run could not even be planned.
+pub async fn dry_run(session: &Session) -> Result<Planned> {
+    let call = |what: String| session.reporter.event(&Event::Call { what, planned: true });
+    let (application, parts, store) = session.phase(Phase::Plan, plan::make(session)).await?;
+    let id = SetId::generate()?;
+    let label = id.label(session.instance());
+    let cancel: CancellationToken = session.cancel.child_token();
+    let mut live = Vec::new();
+    for part in &parts {
+        live.push(part.start(session, Purpose { mode: Mode::DryRun, ..Purpose::plain(cancel.clone()) }).await?);
+    }
+    let findings = session.phase(Phase::Check, check::findings(&application, &mut live, &cancel)).await?;
+    session
+        .phase(Phase::Prepare, async {
+            for part in &mut live {
+                part.instance.prepare().await?;
+            }
+            Ok(())
+        })
+        .await?;
+    let calls = application.planned_calls();
+    if application.locks() {
+        session
+            .phase(Phase::Lock, async {
+                calls.lock.into_iter().for_each(call);
+                Ok(())
+            })
+            .await?;
+    }
+    session
+        .phase(Phase::Capture, async {
+            for level in levels(&live) {
+                for part in level.into_iter().collect::<Vec<_>>() {
+                    if let Some(part) = live.get_mut(part) {
+                        part.snapshot = Some(part.instance.capture(&label).await?);
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    if application.locks() {
+        session
+            .phase(Phase::Unlock, async {
+                calls.unlock.into_iter().for_each(call);
+                Ok(())
+            })
+            .await?;
+    }
+    session
+        .phase(Phase::Archive, async {
+            for part in &mut live {
+                let Some(snapshot) = part.snapshot.take() else { continue };
+                let snapshot = part.instance.finish(&snapshot).await?;
+                for source in part.instance.open(&snapshot).await? {
+                    let place = store.location();
+                    let name = part.name().to_owned();
+                    let root = format!("{place}/{}/{id}", session.instance());
+                    call(match source {
+                        Source::Tree { path, .. } | Source::File { path, .. } => {
+                            format!("archive {} to {root}/{}", path.display(), set::data_file(&name))
+                        }
+                        Source::Output { name: stream, .. } => {
+                            format!("archive the output `{stream}` to {root}/{}", set::stream_file(&name, &stream))
+                        }
+                        Source::Held { id } => format!("leave `{id}` with its vendor"),
+                    });
+                }
+                part.instance.close(&snapshot).await?;
+            }
+            Ok(())
+        })
+        .await?;
+    session
+        .phase(Phase::Publish, async {
+            call(format!("write {}/{}/{id}/{}", store.location(), session.instance(), set::MANIFEST));
+            Ok(())
+        })
+        .await?;
+    for part in live {
+        part.stop().await;
+    }
+    Ok(Planned { instance: session.instance().to_owned(), findings })
+}

@@ -1,0 +1,199 @@
+//! One part of an instance: its plugin, what it is allowed, and how an instance of it is started.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::prune::blocking;
+use super::session::Session;
+use crate::archive::set::SnapshotRecord;
+use crate::capability::{Gate, Mode, NoWitness, Rights, RightsRequest, Secret, Witness};
+use crate::config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plugin::{Archived, Instance, Limits, PartContext, Plugin};
+use crate::report::Level;
+
+/// A part whose plugin is loaded and whose config fits it.
+pub struct Part {
+    /// Its configuration.
+    pub settings: config::Part,
+    /// Its plugin.
+    pub plugin: Arc<Plugin>,
+    /// `[part.config]`, complete and valid.
+    pub values: Value,
+    secrets: BTreeMap<String, Secret>,
+}
+
+/// What an instance of a part's plugin is started for.
+#[derive(Clone)]
+pub struct Purpose {
+    /// Whether things really happen.
+    pub mode: Mode,
+    /// Ends whatever the instance is doing.
+    pub cancel: CancellationToken,
+    /// Is told about children.
+    pub witness: Arc<dyn Witness>,
+    /// `/target`, in a restore into a directory.
+    pub target: Option<PathBuf>,
+    /// The operator's target, in a restore to a name.
+    pub restore_to: Option<String>,
+    /// What was archived, in a restore.
+    pub archived: Option<Arc<dyn Archived>>,
+}
+
+impl Purpose {
+    /// Calls outside of a run, such as `delete` and `list`.
+    #[must_use]
+    pub fn plain(cancel: CancellationToken) -> Self {
+        Self { mode: Mode::Live, cancel, witness: Arc::new(NoWitness), target: None, restore_to: None, archived: None }
+    }
+}
+
+/// A running instance of a part's plugin, with its gate.
+pub struct LivePart<'a> {
+    /// The part.
+    pub part: &'a Part,
+    /// The instance.
+    pub instance: Instance,
+    /// Its gate: holds the children that the instance started.
+    pub gate: Arc<Gate>,
+    /// What it captured.
+    pub snapshot: Option<SnapshotRecord>,
+}
+
+impl Part {
+    /// Load a part's plugin, check its config, resolve its secrets, and make sure that its rights can be had.
+    ///
+    /// # Errors
+    /// If any of that fails; the error names the part.
+    pub async fn load(session: &Session, settings: &config::Part) -> Result<Self> {
+        let within = |e: Error| e.within(format!("part `{}`", settings.name));
+        let path = match session.config.plugin_path(settings) {
+            Some(path) => path,
+            None => session.host.find(&settings.plugin).map_err(within)?,
+        };
+        let host = Arc::clone(&session.host);
+        // The first load of a plugin compiles it, which takes a second.
+        let plugin = blocking(move || {
+            let plugin = host.load(&path)?;
+            plugin.compile()?;
+            Ok(plugin)
+        })
+        .await
+        .map_err(within)?;
+        let mut settings = settings.clone();
+        settings.fit(plugin.schema().json());
+        let values = plugin.schema().complete(&Value::Object(settings.config.clone())).map_err(within)?;
+        let mut secrets = BTreeMap::new();
+        for (name, source) in &settings.secrets {
+            if !plugin.manifest().secret.iter().any(|asked| asked.name == *name) {
+                return Err(within(
+                    Error::new(ErrorKind::Config, format!("the plugin does not ask for a secret `{name}`"))
+                        .hint("`bkhost plugin inspect` lists what it asks for"),
+                ));
+            }
+            let resolved = source.resolve(name).await.map_err(within)?;
+            for warning in resolved.warnings {
+                session.reporter.message(Level::Warning, Some(&settings.name), warning);
+            }
+            secrets.insert(name.clone(), resolved.secret);
+        }
+        let part = Self { settings, plugin, values, secrets };
+        part.rights(session, &Purpose::plain(CancellationToken::new()))?;
+        Ok(part)
+    }
+
+    /// The part's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    fn rights(&self, session: &Session, purpose: &Purpose) -> Result<Rights> {
+        Rights::resolve(RightsRequest {
+            manifest: self.plugin.manifest(),
+            digest: self.plugin.digest(),
+            origin: self.plugin.origin(),
+            plugin: &self.settings.plugin,
+            grant: session.config.grants.iter().find(|grant| grant.plugin == self.settings.plugin),
+            part: self.name(),
+            config: &self.values,
+            secrets: self.secrets.clone(),
+            programs: self.settings.programs.clone(),
+            run_as: self.settings.run_as.clone(),
+            staging: session.dirs.staging(self.name())?,
+            state: session.dirs.plugin_state(self.name())?,
+            target: purpose.target.clone(),
+            restore_to: purpose.restore_to.clone(),
+        })
+        .map_err(|e| e.within(format!("part `{}`", self.name())))
+    }
+
+    /// What the plugin asks for, where the operator does not say otherwise.
+    fn limits(&self) -> Limits {
+        let asked = &self.plugin.manifest().limits;
+        let set = &self.settings.limits;
+        Limits {
+            memory: set.memory.unwrap_or(asked.memory),
+            cpu: set.cpu.unwrap_or(asked.cpu),
+            call: set.call.unwrap_or(asked.call),
+            long_call: set.long_call.unwrap_or(asked.long_call),
+            log: set.log.unwrap_or(asked.log),
+        }
+    }
+
+    /// The directory that the plugin's only `[[directory]]` with a `path` names: where a restore into a directory goes by
+    /// default.
+    #[must_use]
+    pub fn original_directory(&self) -> Option<String> {
+        let key = self.plugin.manifest().directory.iter().find_map(|d| d.path.as_deref())?.strip_prefix("config.")?;
+        self.values.get(key)?.as_str().map(str::to_owned)
+    }
+
+    /// Start an instance of the part's plugin.
+    ///
+    /// # Errors
+    /// If its rights cannot be had or it does not start; the error names the part.
+    pub async fn start(&self, session: &Session, purpose: Purpose) -> Result<LivePart<'_>> {
+        let rights = self.rights(session, &purpose)?;
+        let gate = Arc::new(Gate::new(
+            rights,
+            session.reporter.clone(),
+            purpose.mode,
+            purpose.cancel.clone(),
+            purpose.witness,
+        ));
+        let instance = self
+            .plugin
+            .instantiate(PartContext {
+                instance: session.instance().to_owned(),
+                part: self.name().to_owned(),
+                config: self.values.clone(),
+                gate: Arc::clone(&gate),
+                reporter: session.reporter.clone(),
+                limits: self.limits(),
+                cancel: purpose.cancel,
+                archived: purpose.archived,
+            })
+            .await
+            .map_err(|e| e.within(format!("part `{}`", self.name())))?;
+        Ok(LivePart { part: self, instance, gate, snapshot: None })
+    }
+}
+
+impl LivePart<'_> {
+    /// The part's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.part.name()
+    }
+
+    /// End the instance and reap what it started.
+    pub async fn stop(self) {
+        self.instance.end().await;
+        self.gate.shutdown().await;
+    }
+}

@@ -1,0 +1,44 @@
+//! Deciding what a run does, before it does anything.
+
+use std::sync::Arc;
+
+use super::part::Part;
+use super::session::Session;
+use crate::application::Application;
+use crate::capability::Consistency;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Store;
+
+/// Load everything that a run needs, and refuse what cannot work.
+///
+/// # Errors
+/// If the configuration, a plugin or a grant is wrong, or if a run without a lock was asked for that cannot be consistent.
+pub async fn make(session: &Session) -> Result<(Arc<dyn Application>, Vec<Part>, Store)> {
+    let application = session.application().await?;
+    let parts = session.parts().await?;
+    let store = session.store()?;
+    refuse_copies_without_a_lock(session, &parts)?;
+    Ok((application, parts, store))
+}
+
+fn refuse_copies_without_a_lock(session: &Session, parts: &[Part]) -> Result<()> {
+    let crate::config::Application::Bitbucket(bitbucket) = &session.config.application else {
+        return Ok(());
+    };
+    if !bitbucket.zero_downtime {
+        return Ok(());
+    }
+    match parts.iter().find(|part| part.plugin.manifest().plugin.consistency == Consistency::Copied) {
+        None => Ok(()),
+        Some(part) => Err(Error::new(
+            ErrorKind::Config,
+            format!(
+                "`zero-downtime = true` cannot work with part `{}`: the plugin {} copies, and a copy of a changing tree \
+                 is not consistent",
+                part.name(),
+                part.plugin.name(),
+            ),
+        )
+        .hint("use a strategy that takes snapshots (zfs, postgresql), or set `[application] zero-downtime = false`")),
+    }
+}

@@ -1,0 +1,122 @@
+//! Retention: the host decides, the plugins delete.
+
+use futures_util::FutureExt;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::lock::InstanceLock;
+use super::part::{Part, Purpose};
+use super::session::Session;
+use crate::archive::SetId;
+use crate::archive::set::{Consistency, PartRecord, SetManifest};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::report::Level;
+use crate::store::Store;
+use crate::store::retention::{Decision, Policy, decide};
+
+/// What became of the sets.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pruned {
+    /// For each set: whether it should stay, and why.
+    pub decisions: Vec<Decision>,
+    /// What was deleted.
+    pub deleted: Vec<SetId>,
+    /// What should have been deleted and was not, and why.
+    pub failed: Vec<(SetId, String)>,
+}
+
+/// Prune as the configuration says. Called after a set was published.
+///
+/// # Errors
+/// If the store cannot be listed, or a set could not be deleted.
+pub async fn after_backup(session: &Session, parts: &[Part], store: &Store) -> Result<()> {
+    let policy = Policy { keep_last: session.config.retention.keep_last };
+    let pruned = prune(session, parts, store, policy, false).await?;
+    match pruned.failed.first() {
+        None => Ok(()),
+        Some((id, why)) => Err(Error::new(ErrorKind::Store, format!("the old set {id} could not be deleted: {why}"))),
+    }
+}
+
+/// As [`prune`], for a caller that does not hold the instance's lock.
+///
+/// # Errors
+/// As [`prune`]; `Busy` if a run or a restore is under way.
+pub async fn prune_instance(session: &Session, store: &Store, policy: Policy, dry_run: bool) -> Result<Pruned> {
+    let _lock = InstanceLock::take(session.dirs.instance(), "prune")?;
+    let parts = session.parts().await?;
+    prune(session, &parts, store, policy, dry_run).await
+}
+
+/// Delete the sets that the policy does not keep; with `dry_run` only say which.
+///
+/// # Errors
+/// If the store cannot be listed. A set that cannot be deleted is told in the result.
+pub async fn prune(session: &Session, parts: &[Part], store: &Store, policy: Policy, dry_run: bool) -> Result<Pruned> {
+    let instance = session.instance().to_owned();
+    let sets = {
+        let store = store.clone();
+        blocking(move || store.list(&instance)).await?
+    };
+    let mut pruned = Pruned { decisions: decide(&sets, &policy), ..Pruned::default() };
+    if dry_run {
+        return Ok(pruned);
+    }
+    // Oldest first: if this is interrupted, what is left is still the newest.
+    let going = pruned.decisions.iter().rev().filter(|decision| !decision.keep).map(|decision| decision.id.clone());
+    for id in going.collect::<Vec<_>>() {
+        let Some(manifest) = sets.iter().find(|set| set.id == id).and_then(|set| set.manifest()) else { continue };
+        match delete_set(session, parts, store, manifest).await {
+            Ok(()) => {
+                session.reporter.message(Level::Info, None, format!("set {id} deleted"));
+                pruned.deleted.push(id);
+            }
+            Err(error) => {
+                session.reporter.message(Level::Warning, None, format!("set {id} stays: {error}"));
+                pruned.failed.push((id, error.to_string()));
+            }
+        }
+    }
+    Ok(pruned)
+}
+
+/// The vendors' snapshots first: a set that is left without them still restores from what was archived, but a snapshot that
+/// is left without its set would be found by nobody.
+async fn delete_set(session: &Session, parts: &[Part], store: &Store, manifest: &SetManifest) -> Result<()> {
+    for record in &manifest.parts {
+        match parts.iter().find(|part| part.name() == record.name && part.plugin.name() == record.plugin) {
+            Some(part) => delete_snapshot(session, part, record).await?,
+            // A copy or a dump leaves nothing with its vendor.
+            None if record.snapshot.consistency == Consistency::Atomic => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!(
+                        "part `{}` with plugin {} is not configured here, and its snapshot `{}` would stay for ever",
+                        record.name, record.plugin, record.snapshot.id
+                    ),
+                )
+                .hint("prune with the configuration that made the set"));
+            }
+            None => {}
+        }
+    }
+    let (store, instance, id) = (store.clone(), session.instance().to_owned(), manifest.id.clone());
+    blocking(move || store.delete(&instance, &id)).await
+}
+
+async fn delete_snapshot(session: &Session, part: &Part, record: &PartRecord) -> Result<()> {
+    let cancel = CancellationToken::new();
+    let mut live = part.start(session, Purpose::plain(cancel.clone())).await?;
+    let result = live.instance.delete(&record.snapshot).boxed().await;
+    live.stop().await;
+    result.map_err(|e| e.within(format!("part `{}`", record.name)))
+}
+
+/// Run what blocks on a thread that may.
+///
+/// # Errors
+/// Those of `work`.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.or_error(ErrorKind::Internal, || "a worker thread ended early")?
+}

@@ -1,0 +1,91 @@
+//! What every command on an instance works with.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use tokio_util::sync::CancellationToken;
+
+use super::part::Part;
+use super::state::StateDirs;
+use crate::application::bitbucket::{Bitbucket, Settings};
+use crate::application::{Application, NoApplication};
+use crate::config::{self, Config};
+use crate::error::{ErrorKind, Result, ResultExt};
+use crate::plugin::PluginHost;
+use crate::report::{Event, Phase, Reporter};
+use crate::store::Store;
+
+/// One instance, opened for work.
+pub struct Session {
+    /// Its configuration.
+    pub config: Config,
+    /// Its directories on this machine.
+    pub dirs: StateDirs,
+    /// Loads and runs plugins.
+    pub host: Arc<PluginHost>,
+    /// Where everything is reported.
+    pub reporter: Reporter,
+    /// The operator's cancel.
+    pub cancel: CancellationToken,
+}
+
+impl Session {
+    /// The instance's name.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.config.instance.name
+    }
+
+    /// The application, ready to be asked.
+    ///
+    /// # Errors
+    /// If its settings cannot work or its password cannot be had.
+    pub async fn application(&self) -> Result<Arc<dyn Application>> {
+        match &self.config.application {
+            config::Application::None(_) => Ok(Arc::new(NoApplication)),
+            config::Application::Bitbucket(bitbucket) => {
+                let resolved = bitbucket.password.resolve("[application] password").await?;
+                let mut settings = Settings::new(&bitbucket.url, &bitbucket.username, resolved.secret);
+                settings.drain_timeout = bitbucket.drain_timeout.0;
+                settings.max_lock_time = bitbucket.max_lock_time.0;
+                settings.zero_downtime = bitbucket.zero_downtime;
+                Ok(Arc::new(Bitbucket::new(settings)?))
+            }
+        }
+    }
+
+    /// The parts of the configuration, their plugins loaded and their config checked.
+    ///
+    /// # Errors
+    /// If a plugin cannot be loaded, is not granted, or does not accept the part's config.
+    pub async fn parts(&self) -> Result<Vec<Part>> {
+        try_join_all(self.config.parts.iter().map(|part| Part::load(self, part))).await
+    }
+
+    /// The store of the configuration.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn store(&self) -> Result<Store> {
+        let store = self
+            .config
+            .stores
+            .first()
+            .ok_or("no store")
+            .or_error(ErrorKind::Config, || "the configuration names no [[store]]")?;
+        Store::open_or_create(&store.to)
+    }
+
+    /// Run `work` as a phase of the run: told before and after, and named in its error.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn phase<T>(&self, phase: Phase, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.reporter.event(&Event::PhaseStarted { phase });
+        let start = std::time::Instant::now();
+        let result = work.await;
+        let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.reporter.event(&Event::PhaseEnded { phase, millis, ok: result.is_ok() });
+        result.map_err(|e| e.within(phase.name()))
+    }
+}

@@ -1,0 +1,121 @@
+//! The directories that bkhost keeps on this machine.
+
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{ErrorKind, Result, ResultExt};
+
+/// The state of one instance. Below the root: `aot/` (compiled plugins, shared), and per instance `lock`, `runs/`
+/// (journals), `staging/<part>/` and `plugin-state/<part>/`.
+#[derive(Debug, Clone)]
+pub struct StateDirs {
+    root: PathBuf,
+    instance: PathBuf,
+}
+
+impl StateDirs {
+    /// Make sure that the directories of an instance exist.
+    ///
+    /// # Errors
+    /// If they cannot be made or are not ours.
+    pub fn open(root: &Path, instance: &str) -> Result<Self> {
+        let dirs = Self { root: root.to_owned(), instance: root.join(instance) };
+        // A child that runs as another user has to pass through to its staging directory, but not to look around.
+        for dir in [root, &dirs.instance, &dirs.instance.join("staging")] {
+            make(dir, 0o711)?;
+        }
+        for dir in [dirs.aot(), dirs.runs(), dirs.instance.join("plugin-state")] {
+            make(&dir, 0o700)?;
+        }
+        Ok(dirs)
+    }
+
+    /// The instance's own directory, which holds its lock.
+    #[must_use]
+    pub fn instance(&self) -> &Path {
+        &self.instance
+    }
+
+    /// Compiled plugins.
+    #[must_use]
+    pub fn aot(&self) -> PathBuf {
+        self.root.join("aot")
+    }
+
+    /// The journals of the instance's runs.
+    #[must_use]
+    pub fn runs(&self) -> PathBuf {
+        self.instance.join("runs")
+    }
+
+    /// A part's staging directory, made if it is missing.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn staging(&self, part: &str) -> Result<PathBuf> {
+        let dir = self.instance.join("staging").join(part);
+        make(&dir, 0o700)?;
+        Ok(dir)
+    }
+
+    /// A part's private state, made if it is missing.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn plugin_state(&self, part: &str) -> Result<PathBuf> {
+        let dir = self.instance.join("plugin-state").join(part);
+        make(&dir, 0o700)?;
+        Ok(dir)
+    }
+}
+
+/// Where state is kept if the configuration does not say: `/var/lib/bkhost` for root, else below the user's state
+/// directory.
+///
+/// # Errors
+/// If there is no home either.
+pub fn default_state() -> Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/bkhost"));
+    }
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_STATE_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("bkhost"))
+        .ok_or("neither XDG_STATE_HOME nor HOME is set")
+        .or_error(ErrorKind::Config, || "there is no place for bkhost's state")
+        .map_err(|e| e.hint("name one with --state or `[instance] state`"))
+}
+
+/// The id of the machine's boot: processes of another boot are gone.
+///
+/// # Errors
+/// If the kernel does not tell it.
+pub(super) fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    std::fs::read_to_string(path)
+        .map(|id| id.trim().to_owned())
+        .or_error(ErrorKind::Io, || format!("cannot read {path}"))
+}
+
+/// The machine's name.
+pub(super) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn make(dir: &Path, mode: u32) -> Result<()> {
+    let hint = "choose another directory with `[instance] state`";
+    if !dir.is_dir() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(dir)
+            .or_error(ErrorKind::Io, || format!("cannot make the state directory {}", dir.display()))
+            .map_err(|e| e.hint(hint))?;
+        // The mode above is subject to the umask, which may be tighter than a `run-as` user can live with.
+        std::fs::set_permissions(dir, Permissions::from_mode(mode))
+            .or_error(ErrorKind::Io, || format!("cannot set the mode of {}", dir.display()))?;
+    }
+    Ok(())
+}
