@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BKHOST := $(TARGET)/release/bkhost
-SETUP := tests/scripts/setup.sh
+INSTALL := tests/scripts/install.sh
 
 .PHONY: demo test build plugins host bench lint clean
 
@@ -19,7 +19,7 @@ test: export BKHOST_BIN := $(BKHOST)
 test: export BKHOST_TEST_GUESTS := $(TARGET)/test-guests
 test: export BKHOST_PLUGINS := $(TARGET)/plugins
 test:
-	$(SETUP) build test
+	$(INSTALL)
 	sdk/build-guests.sh --tests
 	$(MAKE) --no-print-directory host
 	cargo test --release --workspace --exclude bkhost-test-guests
@@ -34,7 +34,7 @@ build: host
 
 ## plugins: all strategies, as components.
 plugins:
-	$(SETUP) build
+	$(INSTALL) --build
 	sdk/build-guests.sh
 
 # The digests of the plugins are compiled into the binary: a plugin that was changed later is a third party's.
@@ -44,13 +44,13 @@ host: plugins
 
 ## lint: formatting, clippy without warnings.
 lint:
-	$(SETUP) build
+	$(INSTALL) --build
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
 ## bench: ratios against the usual tools, measured in one run on the same data.
 bench: host
-	$(SETUP) test
+	$(INSTALL)
 	tests/bench/run.sh
 
 clean:

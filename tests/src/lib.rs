@@ -3,9 +3,9 @@
 //! The tests drive the binary from outside, as an operator does, and look at what it left with other tools.
 
 mod bkhost;
-mod simulator;
-mod tree;
+
+
 
 pub use bkhost::{Bkhost, Outcome, guests, plugins};
-pub use simulator::Simulator;
-pub use tree::{listing, sample_tree};
+
+

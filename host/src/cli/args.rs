@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 /// Application-consistent backups whose vendor-specific parts are sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]
 #[command(name = "bkhost", version = crate::VERSION, max_term_width = 120, after_long_help = EXIT_CODES)]
-pub struct Cli {
+pub(super) struct Cli {
     /// What holds for every command.
     #[command(flatten)]
     pub global: Global,
@@ -24,7 +24,7 @@ Exit codes: 0 done; 1 the operating system failed, or a bug; 2 wrong command lin
 
 /// What holds for every command.
 #[derive(Debug, Clone, Args)]
-pub struct Global {
+pub(super) struct Global {
     /// The configuration [default: ./bkhost.toml, else /etc/bkhost/bkhost.toml]
     #[arg(short, long, global = true, value_name = "FILE", env = "BKHOST_CONFIG")]
     pub config: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub struct Global {
 
 /// A backup without a configuration file.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Adhoc {
+pub(super) struct Adhoc {
     /// Back up one part with this plugin and no configuration file
     #[arg(long, value_name = "WASM", requires = "to")]
     pub plugin: Option<String>,
@@ -68,7 +68,7 @@ pub struct Adhoc {
 
 /// A store that is named on the command line instead of in a configuration file.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Place {
+pub(super) struct Place {
     /// The store, instead of the configuration's
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
@@ -79,7 +79,7 @@ pub struct Place {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Back up: lock, capture, unlock, archive, verify, publish, prune
     Run {
         /// Print every command and call that would be made, and make none of them
@@ -187,7 +187,7 @@ pub enum Command {
 
 /// What can be played.
 #[derive(Debug, Subcommand)]
-pub enum Simulate {
+pub(super) enum Simulate {
     /// A simulator of Bitbucket's maintenance API. Not a Bitbucket
     Bitbucket {
         /// Where to listen
@@ -219,7 +219,7 @@ pub enum Simulate {
 
 /// About plugins.
 #[derive(Debug, Subcommand)]
-pub enum PluginCommand {
+pub(super) enum PluginCommand {
     /// Show what a plugin is, what it asks for and why, and the grant to paste
     Inspect {
         /// The plugin: a path, or a name that is looked up beside the program
@@ -229,7 +229,7 @@ pub enum PluginCommand {
 
 /// About the configuration.
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(super) enum ConfigCommand {
     /// Print the JSON Schema of bkhost.toml
     Schema,
 }

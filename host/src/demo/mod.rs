@@ -3,6 +3,7 @@
 
 mod home;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,8 @@ pub async fn demo(reporter: Reporter, shipped: Vec<(String, String)>, keep: bool
     println!("# A simulator of Bitbucket's maintenance API (not a Bitbucket): {}", simulator.url());
     let text = config(&dir, &home, &simulator);
     let file = dir.join("bkhost.toml");
-    std::fs::write(&file, &text).or_error(ErrorKind::Io, || format!("cannot write {}", file.display()))?;
+    write(&dir.join("password"), "admin\n")?;
+    write(&file, &text)?;
     println!("# The configuration, {}:\n\n{text}", file.display());
 
     let config = Config::parse(&file, text.clone(), &[])?;
@@ -92,6 +94,12 @@ pub async fn demo(reporter: Reporter, shipped: Vec<(String, String)>, keep: bool
     Ok(())
 }
 
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text)
+        .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)))
+        .or_error(ErrorKind::Io, || format!("cannot write {}", path.display()))
+}
+
 fn config(dir: &Path, home: &Path, simulator: &Simulator) -> String {
     format!(
         r#"[instance]
@@ -101,7 +109,7 @@ name = "{INSTANCE}"
 type = "bitbucket"
 url = "{}"
 username = "admin"
-password = {{ command = ["echo", "admin"] }}
+password = {{ file = "{}" }}
 
 [[part]]
 name = "{PART}"
@@ -113,6 +121,7 @@ path = "{}"
 to = "{}"
 "#,
         simulator.url(),
+        dir.join("password").display(),
         home.display(),
         dir.join("backups").display(),
     )
