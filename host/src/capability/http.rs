@@ -140,7 +140,7 @@ impl Egress {
     }
 
     /// The addresses of a server that may be connected to.
-    async fn addresses(&self, known: &Reachable) -> Result<Vec<IpAddr>, CallError> {
+    pub(super) async fn addresses(&self, known: &Reachable) -> Result<Vec<IpAddr>, CallError> {
         let server = &known.server;
         let name = match &server.host {
             Host::Ip(address) => return Ok(vec![*address]),

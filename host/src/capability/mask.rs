@@ -1,6 +1,7 @@
 //! Takes secrets out of what a command writes.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use regex::bytes::{NoExpand, Regex};
 
@@ -10,10 +11,16 @@ use super::Secret;
 pub(super) const SHORTEST: usize = 4;
 
 /// Replaces secrets by `***`.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Mask {
     needles: Vec<Vec<u8>>,
     pattern: Option<Regex>,
+}
+
+impl fmt::Debug for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mask(***)")
+    }
 }
 
 impl Mask {

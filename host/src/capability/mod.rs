@@ -31,3 +31,6 @@ pub use paths::{HostPath, Preopen};
 pub use process::{Argument, Completed, NoWitness, Output, Process, Witness};
 pub use rights::{Origin, Rights, RightsRequest};
 pub use secret::{Resolved, Secret, SecretSource};
+
+#[cfg(test)]
+mod tests;

@@ -2,16 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Ending;
-use super::running::Ended;
 
 /// How long a pipe may be silent once the command has ended: then somebody who does not write holds it open.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -83,7 +82,7 @@ pub(super) async fn pump_stderr(mut pipe: impl AsyncRead + Unpin, ended: Cancell
 pub struct Output {
     pub(super) chunks: mpsc::Receiver<Bytes>,
     pub(super) current: Bytes,
-    pub(super) ended: watch::Receiver<Option<Ended>>,
+    pub(super) ending: Arc<OnceLock<Ending>>,
 }
 
 impl io::Read for Output {
@@ -91,15 +90,14 @@ impl io::Read for Output {
         while self.current.is_empty() {
             match self.chunks.blocking_recv() {
                 Some(chunk) => self.current = chunk,
+                // Whatever ended it is decided before its pipes close.
                 None => {
-                    return match *self.ended.borrow() {
-                        Some((Ending::TimedOut, _)) => {
+                    return match self.ending.get() {
+                        Some(Ending::TimedOut) => {
                             Err(io::Error::new(io::ErrorKind::TimedOut, "the command ran over its deadline"))
                         }
-                        Some((Ending::Cancelled | Ending::Killed, _)) => {
-                            Err(io::Error::other("the command was killed"))
-                        }
-                        Some((Ending::Exited, _)) | None => Ok(0),
+                        Some(Ending::Cancelled | Ending::Killed) => Err(io::Error::other("the command was killed")),
+                        Some(Ending::Exited) | None => Ok(0),
                     };
                 }
             }

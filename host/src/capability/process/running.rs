@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -107,6 +107,8 @@ pub(in crate::capability) struct Running {
     max_output: usize,
     stderr: Arc<Mutex<Tail>>,
     ended: watch::Receiver<Option<Ended>>,
+    /// Known as soon as it is decided: before the process is signalled.
+    ending: Arc<OnceLock<Ending>>,
     kill: DropGuard,
 }
 
@@ -145,10 +147,20 @@ impl Running {
         }
         let stdin = child.stdin.take();
         let kill = CancellationToken::new();
+        let ending = Arc::new(OnceLock::new());
         let (to_ended, ended) = watch::channel(None);
         let max_output = options.max_output;
         let tasks = options.tasks.clone();
-        let watcher = Watcher { child, group, exit, ended_leader, pumped, kill: kill.clone(), options };
+        let watcher = Watcher {
+            child,
+            group,
+            exit,
+            ended_leader,
+            pumped,
+            kill: kill.clone(),
+            ending: Arc::clone(&ending),
+            options,
+        };
         tasks.spawn(async move {
             let end = watcher.watch(id).await;
             to_ended.send_replace(Some(end));
@@ -161,6 +173,7 @@ impl Running {
             max_output,
             stderr,
             ended,
+            ending,
             kill: kill.drop_guard(),
         })
     }
@@ -315,7 +328,7 @@ impl Running {
     /// Its stdout, once.
     pub(super) fn take_output(&mut self) -> Option<Output> {
         let chunks = self.chunks.take()?;
-        Some(Output { chunks, current: self.captured.split().freeze(), ended: self.ended.clone() })
+        Some(Output { chunks, current: self.captured.split().freeze(), ending: Arc::clone(&self.ending) })
     }
 }
 
@@ -347,6 +360,7 @@ struct Watcher {
     ended_leader: CancellationToken,
     pumped: mpsc::Receiver<()>,
     kill: CancellationToken,
+    ending: Arc<OnceLock<Ending>>,
     options: Options,
 }
 
@@ -358,6 +372,7 @@ impl Watcher {
             _ = self.exit.readable() => Ending::Exited,
             ending = stopped(&self.kill, &self.options.cancel, deadline) => ending,
         };
+        let ending = *self.ending.get_or_init(|| ending);
         let mut escaped = ending != Ending::Exited;
         if escaped {
             self.group.signal(Signal::TERM);
