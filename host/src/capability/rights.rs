@@ -102,26 +102,7 @@ impl Rights {
     pub fn resolve(request: RightsRequest<'_>) -> Result<Self> {
         let RightsRequest { manifest, part, config, .. } = request;
         let grant = granted(&request)?;
-        for name in request.secrets.keys().filter(|name| !manifest.secret.iter().any(|s| s.name == **name)) {
-            let declared: Vec<_> = manifest.secret.iter().map(|s| s.name.as_str()).collect();
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("part {part}: the plugin {} asks for no secret {name:?}", request.plugin),
-            )
-            .hint(if declared.is_empty() {
-                "drop it from [part.secrets]: this plugin uses none".to_owned()
-            } else {
-                format!("this plugin uses: {}", declared.join(", "))
-            }));
-        }
-        for name in request.programs.keys().filter(|name| !manifest.exec.iter().any(|e| e.program == **name)) {
-            let asked = stanza::programs(manifest).join(", ");
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("part {part}: the plugin {} runs no program {name:?}", request.plugin),
-            )
-            .hint(format!("it runs: {asked}")));
-        }
+        undeclared(&request)?;
         let mut commands = BTreeMap::new();
         for exec in &manifest.exec {
             let forms = Forms::new(exec, config, request.restore_to.as_deref())
@@ -220,6 +201,25 @@ impl Rights {
     fn grant_line(&self, line: &str) -> String {
         grant_line(&self.grant.plugin, line)
     }
+}
+
+/// Secrets and programs of the configuration that the plugin does not ask for are mistakes.
+fn undeclared(request: &RightsRequest<'_>) -> Result<()> {
+    let RightsRequest { manifest, part, plugin, .. } = request;
+    let refuse = |what: String, known: Vec<&str>| {
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Err(Error::new(ErrorKind::Config, format!("part {part}: the plugin {plugin} {what}"))
+            .hint(format!("those it has: {known}")))
+    };
+    let secrets: Vec<_> = manifest.secret.iter().map(|s| s.name.as_str()).collect();
+    if let Some(name) = request.secrets.keys().find(|name| !secrets.contains(&name.as_str())) {
+        return refuse(format!("asks for no secret {name:?}"), secrets);
+    }
+    let programs = stanza::programs(manifest);
+    if let Some(name) = request.programs.keys().find(|name| !programs.contains(&name.as_str())) {
+        return refuse(format!("runs no program {name:?}"), programs);
+    }
+    Ok(())
 }
 
 fn grant_line(plugin: &str, line: &str) -> String {

@@ -19,8 +19,8 @@ fn a_third_party_without_a_grant_gets_the_stanza_to_paste() {
     let error = fixture.rights().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     let hint = error.hint_text().unwrap();
-    let start = hint.find("[[grant]]").unwrap();
-    let pasted: toml::Table = toml::from_str(&hint[start..]).unwrap();
+    let (_, stanza) = hint.split_once("\n\n").unwrap();
+    let pasted: toml::Table = toml::from_str(stanza).unwrap();
     let grant: Grant = pasted["grant"][0].clone().try_into().unwrap();
     assert_eq!(grant.plugin, "acme.wasm");
     assert_eq!(grant.sha256, DIGEST);

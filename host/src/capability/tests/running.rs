@@ -190,10 +190,10 @@ async fn dropped_calls_and_shutdown() {
     for pid in pids.lines() {
         assert!(!alive(pid) && !ours(pid), "{pid}");
     }
+    assert_eq!(gate.spawn("go", &[]).await.unwrap_err().code, Code::Interrupted);
     let journal = journal.0.lock().unwrap();
     assert_eq!(journal.iter().filter(|(start, _)| *start).count(), 3);
     assert_eq!(journal.len(), 6);
-    assert_eq!(gate.spawn("go", &[]).await.unwrap_err().code, Code::Interrupted);
 }
 
 const SESSION: &str = "[exec.stdin]\nhello = \"hello {name}\"\nbye = \"bye\"\n[exec.slots.name]\npattern = \"[a-z]+\"";
