@@ -43,6 +43,12 @@ impl Control {
         Self::new(CancellationToken::new(), |_| {})
     }
 
+    /// The same, for helpers that are also stopped when one of them fails, by the token given back.
+    pub(super) fn child(&self) -> (Self, CancellationToken) {
+        let cancel = self.cancel.child_token();
+        (Self { cancel: cancel.clone(), ..self.clone() }, cancel)
+    }
+
     /// Whether the work has to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

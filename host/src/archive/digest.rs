@@ -26,6 +26,12 @@ impl<W: Write> HashWriter<W> {
         Self { inner, hasher: blake3::Hasher::new() }
     }
 
+    /// The writer, and the hash of what went through.
+    pub(super) fn into_parts(self) -> (W, blake3::Hash) {
+        let hash = self.hasher.finalize();
+        (self.inner, hash)
+    }
+
     /// What went through, of `content_bytes` before compression.
     pub(super) fn written(&self, content_bytes: u64) -> Written {
         let blake3 = self.hasher.finalize().to_hex().to_string();

@@ -13,6 +13,7 @@ mod exclude;
 mod fs;
 pub mod id;
 mod index;
+mod mirror;
 mod names;
 mod part;
 mod path;
@@ -30,6 +31,7 @@ pub use entry::{Attributes, Entry, Kind, Time};
 pub use exclude::Exclude;
 pub use id::{SetId, check_name};
 pub use index::{IndexEntry, IndexReader};
+pub use mirror::{Copied, MirrorOptions, Pass, mirror};
 pub use names::{MAX_NAMES, Named, show};
 pub use part::{
     ExtractOptions, Extracted, OwnersBy, PartObjects, PartOptions, PartSummary, Source, SourceSummary, extract_part,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
 use rustix::io::{self, Errno};
 
-use super::status::Status;
+use super::status::{Identity, Status};
 
 /// So many levels of a [`DirStack`] stay open.
 const OPEN_LEVELS: usize = 48;
@@ -90,10 +90,6 @@ impl Listing {
     pub(crate) fn contains(&self, name: &[u8]) -> bool {
         self.entries.binary_search_by(|entry| slice(&self.bytes, entry).cmp(name)).is_ok()
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
 }
 
 fn slice<'a>(bytes: &'a [u8], &(start, length, _): &(usize, u8, bool)) -> &'a [u8] {
@@ -108,7 +104,7 @@ pub(crate) struct DirStack {
 
 struct Level {
     directory: Option<Arc<OwnedFd>>,
-    identity: ((u32, u32), u64),
+    identity: Identity,
 }
 
 impl DirStack {

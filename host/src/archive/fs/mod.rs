@@ -2,6 +2,8 @@
 
 pub(super) mod attributes;
 pub(super) mod dirs;
+pub(super) mod links;
+pub(super) mod open;
 pub(super) mod owners;
 pub(super) mod place;
 pub(super) mod remove;

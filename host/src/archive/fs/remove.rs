@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::dirs::open_dir;
 use super::failed;
+use super::place::Place;
 use super::walk::{Step, Walk};
 use crate::archive::control::Control;
 use crate::archive::exclude::Exclude;
@@ -32,7 +33,14 @@ pub(crate) fn remove(parent: impl AsFd, name: &[u8], control: &Control) -> Resul
             Step::Entry { parent, .. } => unlinkat(parent, walk.name(), AtFlags::empty()),
             Step::Leave { parent: Some(parent), .. } => unlinkat(parent, walk.name(), AtFlags::REMOVEDIR),
             Step::Leave { parent: None, .. } => unlinkat(&parent, name, AtFlags::REMOVEDIR),
-            Step::Enter { .. } | Step::Vanished => continue,
+            Step::Enter { directory, status } => {
+                // Whoever is not root has to be allowed to write into it; if not, the next call says so.
+                if status.mode & 0o700 != 0o700 {
+                    let _ = Place::open(directory).set_mode(0o700);
+                }
+                continue;
+            }
+            Step::Vanished => continue,
         };
         match result {
             Ok(()) => removed += 1,

@@ -7,6 +7,9 @@ use rustix::io;
 
 use crate::archive::entry::Time;
 
+/// Device and inode number: tells a file from all others that exist at the time.
+pub(crate) type Identity = ((u32, u32), u64);
+
 /// A file's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Status {
@@ -38,8 +41,7 @@ impl Status {
         Ok(Self::from(&statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)?))
     }
 
-    /// Tells this file from all others that exist now.
-    pub(crate) fn identity(&self) -> ((u32, u32), u64) {
+    pub(crate) fn identity(&self) -> Identity {
         (self.device, self.inode)
     }
 

@@ -1,26 +1,18 @@
 //! Reads the content of files that may change meanwhile.
 
-use std::os::fd::{AsFd, OwnedFd};
-
-use rustix::fs::{FileType, Mode, OFlags, openat};
-use rustix::io::{self, Errno, pread};
+use rustix::io::{Errno, pread};
 
 use crate::archive::control::Control;
+use crate::archive::fs::failed;
+use crate::archive::fs::open::Opened;
 use crate::archive::fs::sparse::Segment;
 use crate::archive::fs::status::Status;
-use crate::archive::fs::{failed, is_gone};
 use crate::error::Result;
 
 const BUFFER: usize = 1 << 20;
 
 /// Zeros, for what a hole or a shrunken file leaves out.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
-/// A file that was opened for reading, and its status before.
-pub(super) struct Opened {
-    pub(super) file: OwnedFd,
-    pub(super) status: Status,
-}
 
 /// What was read.
 pub(super) struct Read {
@@ -34,32 +26,9 @@ pub(super) struct Read {
 #[derive(Default)]
 pub(super) struct FileReader {
     buffer: Vec<u8>,
-    /// Only a file's owner and root may leave its access time alone: not tried again after the first refusal.
-    sets_access_time: bool,
 }
 
 impl FileReader {
-    /// Opens a regular file; `None` if it is gone, or is no regular file any more.
-    pub(super) fn open(&mut self, parent: impl AsFd, name: &[u8]) -> io::Result<Option<Opened>> {
-        // What became a pipe a moment ago must not make us wait for its writer.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let mut opened = Err(Errno::PERM);
-        if !self.sets_access_time {
-            opened = openat(&parent, name, flags | OFlags::NOATIME, Mode::empty());
-        }
-        if matches!(opened, Err(Errno::PERM)) {
-            opened = openat(&parent, name, flags, Mode::empty());
-            self.sets_access_time = opened.is_ok();
-        }
-        let file = match opened {
-            Ok(file) => file,
-            Err(e) if is_gone(e) => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        let status = Status::of(&file)?;
-        Ok((status.kind == FileType::RegularFile).then_some(Opened { file, status }))
-    }
-
     /// Hands out exactly the bytes that the status and the map announce, whatever the file has now.
     pub(super) fn read(
         &mut self,

@@ -12,5 +12,6 @@ pub use blame::PartObjects;
 pub(super) use blame::{compare, damaged, store_failed};
 pub use extract::{ExtractOptions, Extracted, OwnersBy, extract_part};
 
+pub(super) use metadata::{Metadata, Refused, apply};
 pub use verify::verify_part;
 pub use write::{PartOptions, PartSummary, Source, SourceSummary, write_part};

@@ -1,13 +1,12 @@
 //! Writes the archive of a part.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::content::{FileReader, Opened};
+use super::content::FileReader;
 use crate::archive::compress::{self, Format};
 use crate::archive::control::Control;
 use crate::archive::digest::{CountWriter, HashWriter, Written};
@@ -15,6 +14,8 @@ use crate::archive::entry::{Attributes, Entry, Kind};
 use crate::archive::exclude::Exclude;
 use crate::archive::fs::attributes::AttributeReader;
 use crate::archive::fs::dirs::reopen;
+use crate::archive::fs::links::{LinkTable, Name};
+use crate::archive::fs::open::{Opened, Opener};
 use crate::archive::fs::owners::Owners;
 use crate::archive::fs::place::Place;
 use crate::archive::fs::status::Status;
@@ -122,8 +123,9 @@ pub fn write_part(
         index: CountWriter { inner: lines, count: 0 },
         owners: Owners::load()?,
         attributes: AttributeReader::default(),
+        opener: Opener::default(),
         files: FileReader::default(),
-        links: HashMap::new(),
+        links: LinkTable::default(),
         entries: 0,
         bytes: 0,
         changed: Named::default(),
@@ -186,9 +188,9 @@ struct PartWriter<'a, 'z, O: Write, I: Write> {
     index: CountWriter<zstd::Encoder<'z, HashWriter<I>>>,
     owners: Owners,
     attributes: AttributeReader,
+    opener: Opener,
     files: FileReader,
-    /// Where files with several names were first met, and what they were then: an inode number may be used again.
-    links: HashMap<((u32, u32), u64), (Vec<u8>, Status)>,
+    links: LinkTable,
     entries: u64,
     bytes: u64,
     changed: Named,
@@ -252,18 +254,16 @@ impl<O: Write, I: Write> PartWriter<'_, '_, O, I> {
                 return Ok(());
             }
         };
-        if status.links == 1 {
-            return self.first(path, shown, parent, name, kind, status).map(|_| ());
+        match self.links.look(status) {
+            Name::First => {}
+            Name::Changed => self.changed.push(&path),
+            Name::Another(first) => {
+                let entry = self.describe(path, Kind::Hardlink, status, Attributes::default());
+                return self.entry(&Entry { link: Some(first), ..entry }, shown);
+            }
         }
-        if let Some((first, then)) = self.links.get(&status.identity())
-            && (then.size, then.mtime) == (status.size, status.mtime)
-        {
-            let link = Some(first.clone());
-            let entry = self.describe(path, Kind::Hardlink, status, Attributes::default());
-            return self.entry(&Entry { link, ..entry }, shown);
-        }
-        if self.first(path.clone(), shown, parent, name, kind, status)? {
-            self.links.insert(status.identity(), (path, *status));
+        if self.first(&path, shown, parent, name, kind, status)? {
+            self.links.insert(&path, status);
         }
         Ok(())
     }
@@ -271,7 +271,7 @@ impl<O: Write, I: Write> PartWriter<'_, '_, O, I> {
     /// Whatever is not a directory and not a further name of something. Gives whether it was still there.
     fn first(
         &mut self,
-        path: Vec<u8>,
+        path: &[u8],
         shown: &[u8],
         parent: &OwnedFd,
         name: &[u8],
@@ -279,26 +279,26 @@ impl<O: Write, I: Write> PartWriter<'_, '_, O, I> {
         status: &Status,
     ) -> Result<bool> {
         if kind == Kind::File {
-            match self.files.open(parent, name).map_err(|e| failed("open", &path, e))? {
-                Some(opened) => self.file(path, shown, opened)?,
-                None => return Ok(self.gone(&path)),
+            match self.opener.open(parent, name).map_err(|e| failed("open", path, e))? {
+                Some(opened) => self.file(path.to_vec(), shown, opened)?,
+                None => return Ok(self.gone(path)),
             }
             return Ok(true);
         }
         let link = match kind {
             Kind::Symlink => match rustix::fs::readlinkat(parent, name, Vec::new()) {
                 Ok(target) => Some(target.into_bytes()),
-                Err(e) if is_gone(e) || e == Errno::INVAL => return Ok(self.gone(&path)),
-                Err(e) => return Err(failed("read the link", &path, e)),
+                Err(e) if is_gone(e) || e == Errno::INVAL => return Ok(self.gone(path)),
+                Err(e) => return Err(failed("read the link", path, e)),
             },
             _ => None,
         };
         let attributes = match self.attributes.read(&Place::name(parent, name)) {
             Ok(attributes) => attributes,
-            Err(e) if is_gone(e) => return Ok(self.gone(&path)),
-            Err(e) => return Err(failed("read the attributes of", &path, e)),
+            Err(e) if is_gone(e) => return Ok(self.gone(path)),
+            Err(e) => return Err(failed("read the attributes of", path, e)),
         };
-        let entry = self.describe(path, kind, status, attributes);
+        let entry = self.describe(path.to_vec(), kind, status, attributes);
         self.entry(&Entry { link, ..entry }, shown)?;
         Ok(true)
     }

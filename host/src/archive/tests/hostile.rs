@@ -51,8 +51,11 @@ fn entry(path: &str, kind: Kind, link: Option<&str>, size: u64) -> Entry {
     }
 }
 
+/// Path, kind, and what it links to.
+type Sketch<'a> = (&'a str, Kind, Option<&'a str>);
+
 /// `./` and then these, files with the content `evil`.
-fn hostile(entries: &[(&str, Kind, Option<&str>)]) -> Archive {
+fn hostile(entries: &[Sketch<'_>]) -> Archive {
     let (mut tar, mut index) = (TarWriter::new(Vec::new()), Vec::new());
     let top = [("", Kind::Directory, None)];
     for &(path, kind, link) in top.iter().chain(entries) {
@@ -76,7 +79,7 @@ fn an_archive_cannot_leave_its_directory() {
     let victim = format!("{out}/victim");
     let depth = format!("{}{}", "../".repeat(20), victim.trim_start_matches('/'));
     use Kind::{Directory, File, Hardlink, Symlink};
-    let cases: Vec<(&str, Vec<(&str, Kind, Option<&str>)>)> = vec![
+    let cases: Vec<(&str, Vec<Sketch<'_>>)> = vec![
         ("up", vec![("../new", File, None)]),
         ("up in the middle", vec![("a", Directory, None), ("a/../../new", File, None)]),
         ("absolute", vec![(absolute.as_str(), File, None)]),

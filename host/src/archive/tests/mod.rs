@@ -3,6 +3,7 @@
 mod damage;
 mod fixture;
 mod hostile;
+mod mirror;
 mod moving;
 mod random;
 mod round_trip;
