@@ -4,8 +4,4 @@
 
 mod bkhost;
 
-
-
 pub use bkhost::{Bkhost, Outcome, guests, plugins};
-
-

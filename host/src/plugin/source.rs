@@ -9,7 +9,7 @@ use super::bindings::exports::bkhost::snapshot::strategy as contract;
 use super::record::{breach, check_id};
 use super::state::State;
 use super::text;
-use crate::capability::{Access, Process};
+use crate::capability::{Access, Mode, Process};
 use crate::error::{Error, Result};
 
 const MAX_SOURCES: usize = 1000;
@@ -49,6 +49,13 @@ pub enum Source {
         /// The process.
         process: Process,
     },
+    /// In a dry run: a tree or a file that a run would archive. What a run makes before is not there to be opened.
+    Planned {
+        /// Its name in the archive.
+        name: String,
+        /// The guest path that the plugin offers.
+        path: String,
+    },
     /// Stays with the vendor.
     Held {
         /// The vendor's name for it.
@@ -61,7 +68,10 @@ impl Source {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Tree { name, .. } | Self::File { name, .. } | Self::Output { name, .. } => name,
+            Self::Tree { name, .. }
+            | Self::File { name, .. }
+            | Self::Output { name, .. }
+            | Self::Planned { name, .. } => name,
             Self::Held { id } => id,
         }
     }
@@ -72,7 +82,10 @@ pub(super) async fn open(state: &mut State, sources: Vec<contract::Source>) -> R
     check(&sources)?;
     let mut opened = Vec::with_capacity(sources.len());
     for source in sources {
+        let planned = state.gate.mode() == Mode::DryRun;
         opened.push(match source {
+            contract::Source::Tree(tree) if planned => Source::Planned { name: tree.name, path: tree.root },
+            contract::Source::File(file) if planned => Source::Planned { name: file.name, path: file.path },
             contract::Source::Tree(tree) => {
                 let path =
                     state.gate.host_path(&tree.root, Access::Read).await.map_err(|e| unreadable(&tree.root, e))?;

@@ -78,6 +78,12 @@ async fn store_sources(
                 });
             }
             Source::File { name, file, .. } => trees.push(archive::Source::File { name, file: file.into() }),
+            Source::Planned { name, .. } => {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    format!("the source `{name}` of a dry run was to be archived"),
+                ));
+            }
             Source::Output { name, process } => streams.push((name, process)),
             Source::Held { id } => stored.sources.push(SourceRecord { name: id, form: SourceForm::Held, bytes: 0 }),
         }

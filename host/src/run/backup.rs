@@ -12,7 +12,7 @@ use super::keeper::JournalKeeper;
 use super::lock::InstanceLock;
 use super::part::{LivePart, Part, Purpose};
 use super::plan;
-use super::prune;
+use super::prune::{self, blocking};
 use super::session::Session;
 use super::together::{levels, together};
 use super::undo;
@@ -20,7 +20,7 @@ use crate::application::{Application, Hooks, Lock, Outcome};
 use crate::archive::id::SetId;
 use crate::archive::set::{ApplicationRecord, FORMAT, LockMode, MadeBy, PartRecord, Proof, SetManifest};
 use crate::capability::Mode;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Event, Level, Phase};
 use crate::store::{SetWriter, Store};
 
@@ -147,7 +147,10 @@ impl Run<'_> {
             .await?;
         // A store that cannot be written to is noticed here, and not with the application locked.
         self.journal.write(Record::Storing { store: self.store.location().to_owned() })?;
-        let writer = self.store.begin(self.session.instance(), self.id)?;
+        let writer = {
+            let (store, instance, id) = (self.store.clone(), self.session.instance().to_owned(), self.id.clone());
+            blocking(move || store.begin(&instance, &id)).await?
+        };
         let downtime = if self.application.locks() {
             self.locked(live).await?
         } else {
@@ -289,9 +292,7 @@ impl Run<'_> {
         }
         self.journal.write(Record::Publishing)?;
         let manifest = manifest.clone();
-        tokio::task::spawn_blocking(move || writer.publish(&manifest))
-            .await
-            .or_error(ErrorKind::Internal, || "the store's writer ended")??;
+        blocking(move || writer.publish(&manifest)).await?;
         self.journal.write(Record::Published)
     }
 

@@ -92,6 +92,7 @@ pub async fn dry_run(session: &Session) -> Result<Planned> {
                         Source::Tree { path, .. } | Source::File { path, .. } => {
                             format!("archive {} to {root}/{}", path.display(), set::data_file(&name))
                         }
+                        Source::Planned { path, .. } => format!("archive {path} to {root}/{}", set::data_file(&name)),
                         Source::Output { name: stream, .. } => {
                             format!("archive the output `{stream}` to {root}/{}", set::stream_file(&name, &stream))
                         }
