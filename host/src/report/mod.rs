@@ -1,14 +1,24 @@
 //! What a run tells: one stream of events, rendered by sinks.
 
+mod bars;
 mod event;
 mod finding;
+mod json;
+mod lines;
 mod terms;
+mod text;
+mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use bars::Bars;
 pub use event::{Event, Level, Phase};
 pub use finding::{Finding, Severity};
+pub use json::JsonLines;
+pub use lines::Lines;
 pub use terms::Terms;
+pub use text::Verbosity;
+pub use waiting::waiting;
 
 /// Renders events somewhere.
 pub trait Sink: Send {
@@ -50,5 +60,16 @@ impl Reporter {
     /// Report progress of a part's step.
     pub fn progress(&self, part: &str, what: &str, done: u64, total: Option<u64>) {
         self.event(&Event::Progress { part: part.to_owned(), what: what.to_owned(), done, total });
+    }
+}
+
+/// What people get on stderr: bars on a terminal, plain lines elsewhere.
+#[must_use]
+pub fn for_people(verbosity: Verbosity) -> Box<dyn Sink> {
+    use std::io::IsTerminal;
+    if std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb") {
+        Box::new(Bars::stderr(verbosity))
+    } else {
+        Box::new(Lines::new(std::io::stderr(), verbosity))
     }
 }

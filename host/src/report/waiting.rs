@@ -1,0 +1,82 @@
+//! The heartbeat: nothing is waited for in silence.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::{Event, Reporter};
+
+/// The promise is a sign of life every five seconds; this leaves room for a busy machine.
+const EVERY: Duration = Duration::from_secs(4);
+
+/// Awaits `future`, and reports every few seconds meanwhile that `what` is waited for, and since when.
+pub async fn waiting<F: Future>(reporter: &Reporter, what: &str, future: F) -> F::Output {
+    waiting_every(EVERY, reporter, what, future).await
+}
+
+async fn waiting_every<F: Future>(every: Duration, reporter: &Reporter, what: &str, future: F) -> F::Output {
+    let start = Instant::now();
+    let mut ticks = interval_at(start + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut future = pin!(future);
+    loop {
+        tokio::select! {
+            biased;
+            output = &mut future => return output,
+            _ = ticks.tick() => {
+                let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+                reporter.event(&Event::Waiting { what: what.to_owned(), millis });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::report::Sink;
+
+    struct Beats(Arc<Mutex<Vec<(String, u64)>>>);
+
+    impl Sink for Beats {
+        fn event(&mut self, event: &Event) {
+            if let Event::Waiting { what, millis } = event {
+                self.0.lock().unwrap().push((what.clone(), *millis));
+            }
+        }
+    }
+
+    fn beats(every: u64, millis: u64) -> Vec<(String, u64)> {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let reporter = Reporter::new(vec![Box::new(Beats(Arc::clone(&told)))]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let value = runtime.block_on(waiting_every(Duration::from_millis(every), &reporter, "a server", async {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            millis
+        }));
+        assert_eq!(value, millis);
+        let told = told.lock().unwrap().clone();
+        told
+    }
+
+    #[test]
+    fn a_long_wait_gives_signs_of_life() {
+        assert!(EVERY < Duration::from_secs(5));
+        let beats = beats(20, 200);
+        // A busy machine may skip some, but not most.
+        assert!((4..=10).contains(&beats.len()), "{beats:?}");
+        assert!(beats.iter().all(|(what, _)| what == "a server"));
+        assert!(beats.is_sorted_by(|a, b| a.1 < b.1), "{beats:?}");
+        assert!(beats[0].1 >= 20, "{beats:?}");
+    }
+
+    #[test]
+    fn a_short_wait_is_not_mentioned() {
+        assert_eq!(beats(60_000, 0), []);
+        assert_eq!(beats(60_000, 20), []);
+    }
+}
