@@ -58,6 +58,10 @@ impl Bars {
         }
         bar.set_position(done);
         bar.set_message(format!("{}: {}", text::plain(what), text::amount(what, done, total)));
+        // Outside of a phase nothing else ends it.
+        if self.phase.is_none() && total == Some(done) {
+            self.clear();
+        }
     }
 
     fn clear(&mut self) {

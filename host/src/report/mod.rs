@@ -62,14 +62,3 @@ impl Reporter {
         self.event(&Event::Progress { part: part.to_owned(), what: what.to_owned(), done, total });
     }
 }
-
-/// What people get on stderr: bars on a terminal, plain lines elsewhere.
-#[must_use]
-pub fn for_people(verbosity: Verbosity) -> Box<dyn Sink> {
-    use std::io::IsTerminal;
-    if std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb") {
-        Box::new(Bars::stderr(verbosity))
-    } else {
-        Box::new(Lines::new(std::io::stderr(), verbosity))
-    }
-}

@@ -104,6 +104,7 @@ pub(crate) mod tests {
                 plugin_version: "0.1.0".into(),
                 plugin_sha256: "ab".repeat(32),
                 kind: "disk".into(),
+                config: serde_json::json!({ "datasets": ["tank/home"] }),
                 snapshot: SnapshotRecord {
                     id: "tank/home@bkhost-bitbucket-x".into(),
                     created: at,
