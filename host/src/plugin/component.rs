@@ -60,7 +60,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
 fn parse(bytes: Vec<u8>) -> Result<Parsed> {
     check_header(&bytes)?;
     let digest = hex(&Sha256::digest(&bytes));
-    let mut found = Found::default();
+    let mut found = Found { size: bytes.len(), ..Found::default() };
     let mut validator = Validator::new_with_features(WasmFeatures::default());
     for payload in Parser::new(0).parse_all(&bytes) {
         let payload = payload.map_err(|e| malformed(&e))?;
@@ -92,6 +92,8 @@ fn parse(bytes: Vec<u8>) -> Result<Parsed> {
 
 #[derive(Default)]
 struct Found {
+    /// The size of the file.
+    size: usize,
     /// How many modules and components are open around the payload.
     depth: usize,
     manifest: Vec<String>,
@@ -108,7 +110,13 @@ impl Found {
                     Error::new(ErrorKind::Plugin, "it is a core WebAssembly module, not a component").hint(BUILD_HINT)
                 );
             }
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => self.depth += 1,
+            Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } => {
+                // The parser takes the end of the file for the end of what is embedded.
+                if unchecked_range.end > self.size {
+                    return Err(truncated(self.size));
+                }
+                self.depth += 1;
+            }
             Payload::End(_) => self.depth = self.depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if self.depth == 0 => {
                 for import in section.clone() {
@@ -151,12 +159,16 @@ fn check_header(bytes: &[u8]) -> Result<()> {
 fn malformed(e: &wasmparser::BinaryReaderError) -> Error {
     let text = e.message();
     if text.contains("unexpected end") || text.contains("unexpected-eof") {
-        Error::new(ErrorKind::Plugin, format!("it is truncated at byte {}", e.offset()))
-            .hint("copy it again, and compare its SHA-256 with its publisher's")
+        truncated(e.offset())
     } else {
         Error::new(ErrorKind::Plugin, format!("it is no valid component: {text} (at byte {})", e.offset()))
             .hint(BUILD_HINT)
     }
+}
+
+fn truncated(offset: usize) -> Error {
+    Error::new(ErrorKind::Plugin, format!("it is truncated at byte {offset}"))
+        .hint("copy it again, and compare its SHA-256 with its publisher's")
 }
 
 fn section_text(name: &str, data: &[u8]) -> Result<String> {
