@@ -22,6 +22,8 @@ pub(super) enum End {
     Cancelled,
 }
 
+/// Bytes that a guest may hand over in one call.
+pub(super) const CALL_BYTES: usize = 8 << 20;
 const MAX_DETAILS: usize = 50;
 const AUTHOR: &str = "this is a defect of the plugin: report it to its author, with the details";
 
@@ -72,6 +74,13 @@ fn trap(e: &wasmtime::Error, limits: &Limits, output: &str) -> Error {
         return plugin(format!("the plugin ended itself with status {status}")).hint(AUTHOR);
     }
     let Some(trap) = e.downcast_ref::<Trap>() else {
+        // The engine has no type for it.
+        if e.root_cause().to_string().contains("fuel allocated for hostcalls") {
+            let limit = human_bytes(CALL_BYTES as u64);
+            return plugin(format!("the plugin handed over more than {limit} in one call"))
+                .hint(AUTHOR)
+                .detail("limit", format!("{limit} per call"));
+        }
         return plugin(format!("the plugin was stopped: {}", text::line(&e.root_cause().to_string(), 500)))
             .hint(AUTHOR);
     };

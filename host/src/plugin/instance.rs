@@ -11,7 +11,7 @@ use wasmtime::Store;
 
 use super::bindings;
 use super::bindings::bkhost::snapshot::types;
-use super::failure::{self, End};
+use super::failure::{self, CALL_BYTES, End};
 use super::host::{Archived, Journal, Pace};
 use super::limits::Meter;
 use super::record::{self, Finding, MAX_ITEMS, Severity, breach};
@@ -25,8 +25,6 @@ use crate::capability::{CallError, Code, Gate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 
-/// Bytes that a guest may hand over in one call.
-const CALL_BYTES: usize = 8 << 20;
 /// Handles that a guest may hold at once.
 const HANDLES: usize = 10_000;
 /// How long a call that was cancelled may take to end by itself: the host ends what it started for it first.

@@ -1,5 +1,3 @@
 //! Runs a command although its manifest asks for none.
 
-use bkhost_sdk::Strategy as _;
-
 bkhost_test_guests::idle_but_for!("manifests/plain.toml", drop(bkhost_sdk::exec::run("id", &[])));

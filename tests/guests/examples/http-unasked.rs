@@ -1,6 +1,5 @@
 //! Sends a request although its manifest asks for no server.
 
-use bkhost_sdk::Strategy as _;
 use wasip2::http::{outgoing_handler, types};
 
 fn send() {

@@ -1,5 +1,3 @@
 //! Says that it speaks a version of the contract that does not exist.
 
-use bkhost_sdk::Strategy as _;
-
 bkhost_test_guests::idle_but_for!("manifests/other-api.toml", ());

@@ -1,5 +1,6 @@
 //! Opens a socket of its own: imports `wasi:sockets`.
 
-use bkhost_sdk::Strategy as _;
+use wasip2::sockets::network::IpAddressFamily;
+use wasip2::sockets::tcp_create_socket::create_tcp_socket;
 
-bkhost_test_guests::idle_but_for!("manifests/plain.toml", drop(std::net::TcpStream::connect("192.0.2.1:80")));
+bkhost_test_guests::idle_but_for!("manifests/plain.toml", drop(create_tcp_socket(IpAddressFamily::Ipv4)));

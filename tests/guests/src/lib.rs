@@ -50,6 +50,8 @@ impl Strategy for Idle {
 #[macro_export]
 macro_rules! idle_but_for {
     ($manifest:literal, $check:expr) => {
+        use bkhost_sdk::Strategy as _;
+
         struct Guest($crate::Idle);
 
         impl bkhost_sdk::Strategy for Guest {
