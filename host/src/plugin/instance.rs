@@ -1,6 +1,7 @@
 //! A strategy at work: one sandbox for one part.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,9 @@ pub struct PartContext {
     pub cancel: CancellationToken,
     /// What was archived, for `restore`.
     pub archived: Option<Arc<dyn Archived>>,
+    /// A directory of the host's own for this part, kept between runs, out of reach of the guest and of what it runs:
+    /// where `mirror` remembers what it copied. It is made when it is needed.
+    pub mirrors: PathBuf,
 }
 
 /// A running strategy. After a trap or a limit it is gone: every further call is refused, and cleaning up needs a fresh
@@ -86,7 +90,7 @@ fn long(limits: &Limits) -> Duration {
 
 impl Instance {
     pub(super) async fn new(plugin: Arc<Plugin>, context: PartContext) -> Result<Self> {
-        let PartContext { instance, part, config, gate, reporter, limits, cancel, archived } = context;
+        let PartContext { instance, part, config, gate, reporter, limits, cancel, archived, mirrors } = context;
         let within = |e: Error| e.within(format!("part `{part}` ({})", plugin.name()));
         let pre = plugin.compiled().await.map_err(within)?;
         let preopens = gate.preopens().await.map_err(|e| within(e.into()))?;
@@ -98,6 +102,8 @@ impl Instance {
             gate: gate.clone(),
             archived: archived.clone(),
             cancel: cancel.clone(),
+            reporter: reporter.clone(),
+            mirrors,
             journal: Journal::new(reporter.clone(), &part, limits.log.0),
             pace: Pace::new(reporter, &part),
             meter: Meter::new(&limits, cancel.clone()),

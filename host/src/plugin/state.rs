@@ -1,5 +1,6 @@
 //! What the host keeps for one instance while its guest runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use super::limits::Meter;
 use super::tail::Tail;
 use crate::capability::{Access, Gate, Preopen};
 use crate::error::{ErrorKind, Result, ResultExt};
+use crate::report::Reporter;
 
 /// WASI resources (open files, streams, requests) that a guest may hold at once.
 const MAX_RESOURCES: usize = 4096;
@@ -32,6 +34,9 @@ pub(super) struct State {
     pub(super) gate: Arc<Gate>,
     pub(super) archived: Option<Arc<dyn Archived>>,
     pub(super) cancel: CancellationToken,
+    pub(super) reporter: Reporter,
+    /// Where `mirror` remembers what it copied.
+    pub(super) mirrors: PathBuf,
     pub(super) journal: Journal,
     pub(super) pace: Pace,
     pub(super) meter: Meter,
@@ -49,6 +54,8 @@ pub(super) struct Parts {
     pub(super) gate: Arc<Gate>,
     pub(super) archived: Option<Arc<dyn Archived>>,
     pub(super) cancel: CancellationToken,
+    pub(super) reporter: Reporter,
+    pub(super) mirrors: PathBuf,
     pub(super) journal: Journal,
     pub(super) pace: Pace,
     pub(super) meter: Meter,
@@ -71,6 +78,8 @@ impl State {
             gate: parts.gate,
             archived: parts.archived,
             cancel: parts.cancel,
+            reporter: parts.reporter,
+            mirrors: parts.mirrors,
             journal: parts.journal,
             pace: parts.pace,
             meter: parts.meter,

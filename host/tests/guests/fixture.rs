@@ -179,6 +179,7 @@ impl Part {
                 limits: self.limits.clone(),
                 cancel: self.cancel.clone(),
                 archived: self.archived.clone(),
+                mirrors: self.path("mirrors"),
             })
             .await
     }

@@ -237,7 +237,7 @@ impl Hostile {
         match self.config.behaviour {
             Behaviour::BadState => "[]".into(),
             Behaviour::HugeState => format!("{{\"x\":\"{}\"}}", "x".repeat(256 << 10)),
-            Behaviour::GiantState => format!("{{\"x\":\"{}\"}}", "x".repeat(64 << 20)),
+            Behaviour::GiantState => format!("{{\"x\":\"{}\"}}", "x".repeat(16 << 20)),
             _ => serde_json::json!({ "observed": self.observed }).to_string(),
         }
     }

@@ -66,7 +66,7 @@ impl State {
 }
 
 /// Whether a guest path is `root` or below it.
-fn below(path: &str, root: &str) -> bool {
+pub(super) fn below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
