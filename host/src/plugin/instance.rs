@@ -50,7 +50,7 @@ pub struct PartContext {
     /// What was archived, for `restore`.
     pub archived: Option<Arc<dyn Archived>>,
     /// A directory of the host's own for this part, kept between runs, out of reach of the guest and of what it runs:
-    /// where `mirror` remembers what it copied. It is made when it is needed.
+    /// where `mirror` remembers what it copied.
     pub mirrors: PathBuf,
 }
 

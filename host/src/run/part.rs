@@ -177,9 +177,9 @@ impl Part {
                 limits: self.limits(),
                 cancel: purpose.cancel,
                 archived: purpose.archived,
+                mirrors: session.dirs.mirrors(self.name())?,
             })
-            .await
-            .map_err(|e| e.within(format!("part `{}`", self.name())))?;
+            .await?;
         Ok(LivePart { part: self, instance, gate, snapshot: None })
     }
 }

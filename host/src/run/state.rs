@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{ErrorKind, Result, ResultExt};
 
 /// The state of one instance. Below the root: `aot/` (compiled plugins, shared), and per instance `lock`, `runs/`
-/// (journals), `staging/<part>/` and `plugin-state/<part>/`.
+/// (journals), `staging/<part>/`, `plugin-state/<part>/` and `mirrors/<part>/`.
 #[derive(Debug, Clone)]
 pub struct StateDirs {
     root: PathBuf,
@@ -25,7 +25,7 @@ impl StateDirs {
         for dir in [root, &dirs.instance, &dirs.instance.join("staging")] {
             make(dir, 0o711)?;
         }
-        for dir in [dirs.aot(), dirs.runs(), dirs.instance.join("plugin-state")] {
+        for dir in [dirs.aot(), dirs.runs(), dirs.instance.join("plugin-state"), dirs.instance.join("mirrors")] {
             make(&dir, 0o700)?;
         }
         Ok(dirs)
@@ -65,6 +65,16 @@ impl StateDirs {
     /// If it cannot be made.
     pub fn plugin_state(&self, part: &str) -> Result<PathBuf> {
         let dir = self.instance.join("plugin-state").join(part);
+        make(&dir, 0o700)?;
+        Ok(dir)
+    }
+
+    /// Where the host remembers what it mirrored for a part, made if it is missing: out of reach of the plugin.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn mirrors(&self, part: &str) -> Result<PathBuf> {
+        let dir = self.instance.join("mirrors").join(part);
         make(&dir, 0o700)?;
         Ok(dir)
     }

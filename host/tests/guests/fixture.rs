@@ -105,7 +105,7 @@ pub(crate) struct Part {
 impl Part {
     pub(crate) fn new(behaviour: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
-        for dir in ["tree", "outside", "staging", "state", "target"] {
+        for dir in ["tree", "outside", "staging", "state", "target", "mirrors"] {
             fs::create_dir(root.path().join(dir)).unwrap();
         }
         fs::write(root.path().join("tree/file"), "granted").unwrap();

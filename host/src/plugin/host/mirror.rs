@@ -7,7 +7,6 @@ use cap_std::fs::Dir;
 use super::archive::{below, blocking};
 use crate::archive::{self, Control, Exclude, MirrorOptions, Named};
 use crate::capability::{Access, CallError, Code, Mode};
-use crate::error::{ErrorKind, Result, ResultExt};
 use crate::plugin::bindings::bkhost::snapshot::mirror::{Copied, Host, Pass};
 use crate::plugin::bindings::bkhost::snapshot::types;
 use crate::plugin::state::State;
@@ -44,7 +43,7 @@ impl State {
             Pass::Live => archive::Pass::Live,
             Pass::Final => archive::Pass::Final,
         };
-        let options = MirrorOptions::new(pass, self.record(destination)?).exclude(Exclude::new(exclude)?);
+        let options = MirrorOptions::new(pass, self.record(destination)).exclude(Exclude::new(exclude)?);
         let (reporter, part) = (self.reporter.clone(), self.part.clone());
         let control = Control::new(self.cancel.clone(), move |done| reporter.progress(&part, "mirror", done, None));
         let copied = blocking(move || archive::mirror(&from, &to, &options, &control).map_err(Into::into)).await?;
@@ -77,11 +76,9 @@ impl State {
     }
 
     /// Where the host remembers what it copied there: out of the guest's reach.
-    fn record(&self, destination: &str) -> Result<PathBuf> {
-        std::fs::create_dir_all(&self.mirrors)
-            .or_error(ErrorKind::Io, || format!("cannot make {}", self.mirrors.display()))?;
+    fn record(&self, destination: &str) -> PathBuf {
         let name: String = blake3::hash(destination.as_bytes()).to_hex().chars().take(32).collect();
-        Ok(self.mirrors.join(name))
+        self.mirrors.join(name)
     }
 
     fn warn(&self, entries: &Named, what: &str) {
