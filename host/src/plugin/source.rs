@@ -47,7 +47,7 @@ pub enum Source {
         /// The stream's name.
         name: String,
         /// The process.
-        process: Process,
+        process: Box<Process>,
     },
     /// In a dry run: a tree or a file that a run would archive. What a run makes before is not there to be opened.
     Planned {
@@ -99,7 +99,7 @@ pub(super) async fn open(state: &mut State, sources: Vec<contract::Source>) -> R
             }
             contract::Source::Output(output) => {
                 let process = state.table.delete(output.process).map_err(|e| breach("no process").because(e))?;
-                Source::Output { name: output.name, process }
+                Source::Output { name: output.name, process: Box::new(process) }
             }
             contract::Source::Held(id) => Source::Held { id },
         });

@@ -84,7 +84,7 @@ async fn store_sources(
                     format!("the source `{name}` of a dry run was to be archived"),
                 ));
             }
-            Source::Output { name, process } => streams.push((name, process)),
+            Source::Output { name, process } => streams.push((name, *process)),
             Source::Held { id } => stored.sources.push(SourceRecord { name: id, form: SourceForm::Held, bytes: 0 }),
         }
     }
