@@ -161,7 +161,8 @@ impl Checker<'_> {
     fn order(&self, parts: &[Part]) -> Result<()> {
         let names: BTreeSet<&str> = parts.iter().map(|part| part.name.as_str()).collect();
         for (index, part) in parts.iter().enumerate() {
-            for (n, other) in part.after.iter().enumerate().filter(|(_, other)| !names.contains(other.as_str())) {
+            let unknown = part.after.iter().enumerate().find(|(_, other)| !names.contains(other.as_str()));
+            if let Some((n, other)) = unknown {
                 let at = [Step::Key("part"), Step::Index(index), Step::Key("after"), Step::Index(n)];
                 let hint = match nearest(other, names.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),

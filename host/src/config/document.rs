@@ -23,7 +23,7 @@ pub(super) fn find<'a, 'i>(root: &'a DeTable<'i>, path: &[Step<'_>]) -> Option<&
     let (Step::Key(first), rest) = path.split_first()? else { return None };
     rest.iter().try_fold(root.get(*first)?, |value, step| match (value.get_ref(), step) {
         (DeValue::Table(table), Step::Key(key)) => table.get(*key),
-        (DeValue::Array(items), Step::Index(index)) => items.iter().nth(*index),
+        (DeValue::Array(items), Step::Index(index)) => items.get(*index),
         _ => None,
     })
 }
@@ -158,7 +158,7 @@ impl<'i, 's> Overlay<'i, 's> {
                     if step == "part" {
                         part = Some(index);
                     }
-                    items.iter_mut().nth(index).and_then(as_table).ok_or_else(not_a_table)?
+                    items.get_mut(index).and_then(as_table).ok_or_else(not_a_table)?
                 }
                 (_, _, DeValue::Table(table)) => table,
                 _ => return Err(not_a_table()),

@@ -145,7 +145,7 @@ async fn store_stream(
     session: &Session,
     part: &str,
     name: String,
-    mut process: Process,
+    mut process: Box<Process>,
     format: Format,
     writer: &SetWriter,
     cancel: &CancellationToken,

@@ -29,7 +29,7 @@ pub struct Found {
 ///
 /// # Errors
 /// If a plugin's check itself fails. What a check finds is no error here.
-pub async fn findings(
+pub(super) async fn findings(
     application: &Arc<dyn Application>,
     live: &mut [LivePart<'_>],
     cancel: &CancellationToken,
@@ -71,7 +71,7 @@ pub async fn preflight(session: &Session) -> Result<Vec<Found>> {
 ///
 /// # Errors
 /// If there is a failure among the findings; the first one is the message, the others are details.
-pub async fn check(
+pub(super) async fn check(
     session: &Session,
     application: &Arc<dyn Application>,
     live: &mut [LivePart<'_>],

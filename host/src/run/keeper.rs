@@ -11,7 +11,7 @@ use crate::error::{ErrorKind, Result, ResultExt};
 use crate::report::{Level, Reporter};
 
 /// Writes what is held of the application, and which children run, to the journal.
-pub struct JournalKeeper {
+pub(super) struct JournalKeeper {
     journal: Arc<Journal>,
     reporter: Reporter,
 }
@@ -19,7 +19,7 @@ pub struct JournalKeeper {
 impl JournalKeeper {
     /// A keeper for this run.
     #[must_use]
-    pub fn new(journal: Arc<Journal>, reporter: Reporter) -> Self {
+    pub(super) fn new(journal: Arc<Journal>, reporter: Reporter) -> Self {
         Self { journal, reporter }
     }
 

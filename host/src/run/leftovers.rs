@@ -8,7 +8,7 @@ use super::journal::{Entry, Record};
 
 /// What a part left at its vendor.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PartLeft {
+pub(super) struct PartLeft {
     /// The part.
     pub part: String,
     /// The label of its capture.
@@ -19,7 +19,7 @@ pub struct PartLeft {
 
 /// What a run left.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Leftovers {
+pub(super) struct Leftovers {
     /// The application, if it is (or may be) held.
     pub held: Option<Held>,
     /// Process groups that were started and not seen to end.
@@ -39,7 +39,7 @@ pub struct Leftovers {
 impl Leftovers {
     /// Read a journal from its first record to its last.
     #[must_use]
-    pub fn of(entries: &[Entry]) -> Self {
+    pub(super) fn of(entries: &[Entry]) -> Self {
         let mut left = Self::default();
         for entry in entries {
             left.apply(&entry.record);

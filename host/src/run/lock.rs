@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 /// Held while a run, restore or prune of an instance is under way. The kernel releases it when the process dies, however
 /// it dies, so that a stale one cannot exist.
 #[derive(Debug)]
-pub struct InstanceLock {
+pub(super) struct InstanceLock {
     _file: File,
 }
 
@@ -21,7 +21,7 @@ impl InstanceLock {
     ///
     /// # Errors
     /// `Busy`, with what holds it, if another process has it.
-    pub fn take(dir: &Path, what: &str) -> Result<Self> {
+    pub(super) fn take(dir: &Path, what: &str) -> Result<Self> {
         let path = dir.join("lock");
         let mut file = OpenOptions::new()
             .read(true)

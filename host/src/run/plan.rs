@@ -13,7 +13,7 @@ use crate::store::Store;
 ///
 /// # Errors
 /// If the configuration, a plugin or a grant is wrong, or if a run without a lock was asked for that cannot be consistent.
-pub async fn make(session: &Session) -> Result<(Arc<dyn Application>, Vec<Part>, Store)> {
+pub(super) async fn make(session: &Session) -> Result<(Arc<dyn Application>, Vec<Part>, Store)> {
     let application = session.application().await?;
     let parts = session.parts().await?;
     let store = session.store()?;

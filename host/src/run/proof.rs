@@ -44,7 +44,7 @@ pub async fn verify_set(reporter: &Reporter, set: &StoredSet, cancel: &Cancellat
 ///
 /// # Errors
 /// As [`verify_set`].
-pub async fn prove(
+pub(super) async fn prove(
     reporter: &Reporter,
     part: &PartRecord,
     open: impl Fn(&str) -> Result<ObjectReader> + Send + 'static,

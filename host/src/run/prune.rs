@@ -30,7 +30,7 @@ pub struct Pruned {
 ///
 /// # Errors
 /// If the store cannot be listed, or a set could not be deleted.
-pub async fn after_backup(session: &Session, parts: &[Part], store: &Store) -> Result<()> {
+pub(super) async fn after_backup(session: &Session, parts: &[Part], store: &Store) -> Result<()> {
     let policy = Policy { keep_last: session.config.retention.keep_last };
     let pruned = prune(session, parts, store, policy, false).await?;
     match pruned.failed.first() {
@@ -53,7 +53,13 @@ pub async fn prune_instance(session: &Session, store: &Store, policy: Policy, dr
 ///
 /// # Errors
 /// If the store cannot be listed. A set that cannot be deleted is told in the result.
-pub async fn prune(session: &Session, parts: &[Part], store: &Store, policy: Policy, dry_run: bool) -> Result<Pruned> {
+pub(super) async fn prune(
+    session: &Session,
+    parts: &[Part],
+    store: &Store,
+    policy: Policy,
+    dry_run: bool,
+) -> Result<Pruned> {
     let instance = session.instance().to_owned();
     let sets = {
         let store = store.clone();

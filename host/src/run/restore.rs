@@ -185,7 +185,7 @@ fn directory_of(part: &Part, to: Option<&str>) -> Result<PathBuf> {
 
 /// Dot files count. What a new file system brings with it does not.
 fn refuse_unless_empty(directory: &Path) -> Result<()> {
-    let entries = match std::fs::read_dir(directory) {
+    let mut entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => {
@@ -194,16 +194,19 @@ fn refuse_unless_empty(directory: &Path) -> Result<()> {
             );
         }
     };
-    for entry in entries {
-        let entry = entry.or_error(ErrorKind::Io, || format!("cannot read {}", directory.display()))?;
-        let name = entry.file_name();
-        return Err(Error::new(
+    let first = entries.next().transpose();
+    match first.or_error(ErrorKind::Io, || format!("cannot read {}", directory.display()))? {
+        None => Ok(()),
+        Some(entry) => Err(Error::new(
             ErrorKind::Conflict,
-            format!("the target {} is not empty: it has `{}`", directory.display(), name.to_string_lossy()),
+            format!(
+                "the target {} is not empty: it has `{}`",
+                directory.display(),
+                entry.file_name().to_string_lossy()
+            ),
         )
-        .hint("restore into an empty directory with --to, or move what is there away first"));
+        .hint("restore into an empty directory with --to, or move what is there away first")),
     }
-    Ok(())
 }
 
 async fn refuse_running(session: &Session) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// The first failure: those of parts that were cancelled because of it are not the news.
-pub async fn together<'a, 'p, T, F>(parts: F, cancel: &CancellationToken) -> Result<Vec<T>>
+pub(super) async fn together<'a, 'p, T, F>(parts: F, cancel: &CancellationToken) -> Result<Vec<T>>
 where
     'p: 'a,
     F: IntoIterator<Item = (String, std::pin::Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>)>,
@@ -36,7 +36,7 @@ where
 
 /// The order in which parts are captured: each inner list at once, one list after the other.
 #[must_use]
-pub fn levels(parts: &[LivePart<'_>]) -> Vec<Vec<usize>> {
+pub(super) fn levels(parts: &[LivePart<'_>]) -> Vec<Vec<usize>> {
     let mut levels: Vec<Vec<usize>> = Vec::new();
     let mut captured: Vec<&str> = Vec::new();
     while captured.len() < parts.len() {

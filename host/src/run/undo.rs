@@ -30,7 +30,7 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(600);
 ///
 /// # Errors
 /// What could not be undone.
-pub async fn undo(
+pub(super) async fn undo(
     session: &Session,
     id: &SetId,
     application: &Arc<dyn Application>,
