@@ -181,8 +181,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(12));
         }
         drop(bars);
-        let text = paper.0.lock().unwrap().clone();
-        text
+        paper.0.lock().unwrap().clone()
     }
 
     fn run() -> Vec<Event> {

@@ -59,8 +59,7 @@ mod tests {
             millis
         }));
         assert_eq!(value, millis);
-        let told = told.lock().unwrap().clone();
-        told
+        told.lock().unwrap().clone()
     }
 
     #[test]

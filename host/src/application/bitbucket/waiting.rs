@@ -3,30 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::application::Hooks;
-use crate::report::Event;
-
-/// A run tells at least this often what it waits for.
-const EVERY: Duration = Duration::from_secs(5);
 
 /// Awaits `future`, and reports `what` every few seconds meanwhile.
 pub(super) async fn told<T>(hooks: &Hooks, what: &str, future: impl Future<Output = T>) -> T {
-    let start = Instant::now();
-    let mut ticks = tokio::time::interval_at(start + EVERY, EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut future = std::pin::pin!(future);
-    loop {
-        tokio::select! {
-            biased;
-            result = &mut future => return result,
-            _ = ticks.tick() => {
-                let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-                hooks.reporter.event(&Event::Waiting { what: what.to_owned(), millis });
-            }
-        }
-    }
+    crate::report::waiting(&hooks.reporter, what, future).await
 }
 
 /// A moment after this time; far off instead of out of range.
