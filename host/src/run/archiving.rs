@@ -145,7 +145,7 @@ async fn store_stream(
     session: &Session,
     part: &str,
     name: String,
-    mut process: Box<Process>,
+    mut process: Process,
     format: Format,
     writer: &SetWriter,
     cancel: &CancellationToken,
