@@ -28,8 +28,9 @@ use crate::report::Reporter;
 
 /// Handles that a guest may hold at once.
 const HANDLES: usize = 10_000;
-/// How long a call that was cancelled may take to end by itself: the host ends what it started for it first.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long a call that was cancelled may take to end by itself. A guest that computes ends at its next tick; what else
+/// it waits for is dropped.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// For which part an instance works, and what it gets for it.
 pub struct PartContext {
@@ -101,7 +102,7 @@ impl Instance {
             config: config.to_string(),
             gate: gate.clone(),
             archived: archived.clone(),
-            cancel: cancel.clone(),
+            work: cancel.child_token().drop_guard(),
             reporter: reporter.clone(),
             mirrors,
             journal: Journal::new(reporter.clone(), &part, limits.log.0),

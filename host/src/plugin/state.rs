@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
@@ -33,7 +33,8 @@ pub(super) struct State {
     pub(super) config: String,
     pub(super) gate: Arc<Gate>,
     pub(super) archived: Option<Arc<dyn Archived>>,
-    pub(super) cancel: CancellationToken,
+    /// Ends what the host does for the guest on other threads, at the latest when this is dropped.
+    pub(super) work: DropGuard,
     pub(super) reporter: Reporter,
     /// Where `mirror` remembers what it copied.
     pub(super) mirrors: PathBuf,
@@ -53,7 +54,7 @@ pub(super) struct Parts {
     pub(super) config: String,
     pub(super) gate: Arc<Gate>,
     pub(super) archived: Option<Arc<dyn Archived>>,
-    pub(super) cancel: CancellationToken,
+    pub(super) work: DropGuard,
     pub(super) reporter: Reporter,
     pub(super) mirrors: PathBuf,
     pub(super) journal: Journal,
@@ -77,7 +78,7 @@ impl State {
             config: parts.config,
             gate: parts.gate,
             archived: parts.archived,
-            cancel: parts.cancel,
+            work: parts.work,
             reporter: parts.reporter,
             mirrors: parts.mirrors,
             journal: parts.journal,

@@ -76,14 +76,7 @@ impl Part {
             None => session.host.find(&settings.plugin).map_err(within)?,
         };
         let host = Arc::clone(&session.host);
-        // The first load of a plugin compiles it, which takes a second.
-        let plugin = blocking(move || {
-            let plugin = host.load(&path)?;
-            plugin.compile()?;
-            Ok(plugin)
-        })
-        .await
-        .map_err(within)?;
+        let plugin = blocking(move || host.load(&path)).await.map_err(within)?;
         let mut settings = settings.clone();
         settings.fit(plugin.schema().json());
         let values = plugin.schema().complete(&Value::Object(settings.config.clone())).map_err(within)?;
@@ -103,6 +96,9 @@ impl Part {
         }
         let part = Self { settings, plugin, values, secrets };
         part.rights(session, &Purpose::plain(CancellationToken::new()))?;
+        // Takes a second the first time, so before anything is locked; and not for what nobody granted.
+        let plugin = Arc::clone(&part.plugin);
+        blocking(move || plugin.compile()).await.map_err(within)?;
         Ok(part)
     }
 

@@ -65,3 +65,22 @@ async fn a_warm_start_takes_milliseconds() {
     println!("cold {cold:?}, warm {warm:?}");
     assert!(warm < cold / 4, "cold {cold:?}, warm {warm:?}: the cache is not used");
 }
+
+/// What `--nocapture` shows; the bound is generous, for a busy machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_costs_microseconds() {
+    const CALLS: u32 = 2000;
+    let part = Part::new("none");
+    let begin = Instant::now();
+    let mut instance = part.start().await.unwrap();
+    let started = begin.elapsed();
+    instance.prepare().await.unwrap();
+    let first = begin.elapsed();
+    let begin = Instant::now();
+    for _ in 0..CALLS {
+        instance.prepare().await.unwrap();
+    }
+    let each = begin.elapsed() / CALLS;
+    println!("instance {started:?}, first call done {first:?}, each further call {each:?}");
+    assert!(each < Duration::from_millis(2), "{each:?}");
+}

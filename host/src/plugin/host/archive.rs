@@ -46,7 +46,7 @@ impl State {
         }
         let archived = self.archived()?;
         let into = self.gate.host_path(&to, Access::Write).await?.dir()?;
-        let cancel = self.cancel.clone();
+        let cancel = self.work.token().clone();
         blocking(move || {
             let occupied =
                 into.entries().map_err(|e| CallError::new(Code::Other, format!("{to}: {e}")))?.next().is_some();

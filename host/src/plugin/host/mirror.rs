@@ -45,7 +45,8 @@ impl State {
         };
         let options = MirrorOptions::new(pass, self.record(destination)).exclude(Exclude::new(exclude)?);
         let (reporter, part) = (self.reporter.clone(), self.part.clone());
-        let control = Control::new(self.cancel.clone(), move |done| reporter.progress(&part, "mirror", done, None));
+        let control =
+            Control::new(self.work.token().clone(), move |done| reporter.progress(&part, "mirror", done, None));
         let copied = blocking(move || archive::mirror(&from, &to, &options, &control).map_err(Into::into)).await?;
         for (incomplete, what) in [
             (&copied.owners_not_set, "could not be given their owner"),
