@@ -92,7 +92,7 @@ fn long(limits: &Limits) -> Duration {
 impl Instance {
     pub(super) async fn new(plugin: Arc<Plugin>, context: PartContext) -> Result<Self> {
         let PartContext { instance, part, config, gate, reporter, limits, cancel, archived, mirrors } = context;
-        let within = |e: Error| e.within(format!("part `{part}` ({})", plugin.name()));
+        let within = |e: Error| e.within(plugin.name());
         let pre = plugin.compiled().await.map_err(within)?;
         let preopens = gate.preopens().await.map_err(|e| within(e.into()))?;
         let output = Tail::default();
@@ -346,7 +346,7 @@ impl Instance {
     }
 
     fn within(&self, function: &str, e: Error) -> Error {
-        e.within(format!("part `{}` ({}, {function})", self.part, self.plugin.name()))
+        e.within(format!("{} {function}", self.plugin.name()))
     }
 
     fn gone(&self, function: &'static str) -> Error {

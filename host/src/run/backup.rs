@@ -63,6 +63,7 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
     });
     super::recover::recover_locked(session).await?;
     let (application, parts, store) = session.phase(Phase::Plan, plan::make(session)).await?;
+    sweep(session, &store, &id).await?;
     let journal = Arc::new(Journal::create(&session.dirs.runs(), &id)?);
     journal.write(Record::Begun {
         instance: session.instance().to_owned(),
@@ -105,6 +106,16 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
             })
         }
     }
+}
+
+/// Remove what interrupted runs left in the store.
+async fn sweep(session: &Session, store: &Store, id: &SetId) -> Result<()> {
+    let (store, instance, before) = (store.clone(), session.instance().to_owned(), id.clone());
+    let swept = blocking(move || store.sweep(&instance, &before)).await?;
+    let tell = |text| session.reporter.message(Level::Warning, None, text);
+    swept.removed.into_iter().for_each(|id| tell(format!("removed the unfinished set {id}")));
+    swept.left.into_iter().for_each(|(id, why)| tell(format!("the unfinished set {id} stays: {why}")));
+    Ok(())
 }
 
 impl Run<'_> {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::prune::blocking;
-use crate::archive::set::{ObjectRecord, ObjectRole, PartRecord};
+use crate::archive::set::{ObjectRole, PartRecord};
 use crate::archive::{Control, PartObjects, SetId, verify_part, verify_stream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Phase, Reporter};
@@ -34,8 +34,7 @@ pub async fn verify_set(reporter: &Reporter, set: &StoredSet, cancel: &Cancellat
         let reader = set.clone();
         verified.entries += prove(reporter, part, move |file| reader.object(file), cancel).await?;
         verified.objects += part.objects.len() as u64;
-        verified.bytes +=
-            part.objects.iter().filter(|o| o.role != ObjectRole::Index).map(|o| o.content_bytes).sum::<u64>();
+        verified.bytes = verified.bytes.saturating_add(content_bytes(part));
     }
     Ok(verified)
 }
@@ -50,7 +49,7 @@ pub(super) async fn prove(
     open: impl Fn(&str) -> Result<ObjectReader> + Send + 'static,
     cancel: &CancellationToken,
 ) -> Result<u64> {
-    let control = watched(reporter, &part.name, Phase::Verify.name(), content_bytes(&part.objects), cancel);
+    let control = watched(reporter, &part.name, Phase::Verify.name(), Some(content_bytes(part)), cancel);
     let part = part.clone();
     blocking(move || {
         let mut entries = 0;
@@ -94,6 +93,7 @@ pub(super) fn watched(
     Control::new(cancel.clone(), move |done| reporter.progress(&part, what, done, total))
 }
 
-fn content_bytes(objects: &[ObjectRecord]) -> Option<u64> {
-    Some(objects.iter().filter(|object| object.role != ObjectRole::Index).map(|object| object.content_bytes).sum())
+/// Bytes of content in a part, as its sources count them.
+fn content_bytes(part: &PartRecord) -> u64 {
+    part.sources.iter().fold(0, |sum, source| sum.saturating_add(source.bytes))
 }

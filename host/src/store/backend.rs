@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use opendal::{Operator, services};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::error::{failed, failed_io};
 use super::local;
@@ -87,9 +87,12 @@ impl Store {
         local::probe(&self.root).map_err(|e| failed_io(e, format!("cannot write to the store {}", self.location)))
     }
 
-    /// Runs an operation of the backend to its end.
+    /// Runs an operation of the backend to its end. On a thread that drives other tasks, those move elsewhere first.
     pub(super) fn wait<F: Future>(&self, future: F) -> F::Output {
-        self.handle.block_on(future)
+        match self.handle.runtime_flavor() {
+            RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| self.handle.block_on(future)),
+            _ => self.handle.block_on(future),
+        }
     }
 
     /// What a future's value is dropped under; unlike [`Store::wait`] possible everywhere.
