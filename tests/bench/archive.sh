@@ -1,0 +1,39 @@
+#!/bin/bash
+# Archive throughput of one tree. Called by run.sh.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/bkhost-bench.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/tree"
+python3 - "$work/tree" "$ARCHIVE_MIB" <<'PY'
+import os, random, sys
+root, mib = sys.argv[1], int(sys.argv[2])
+random.seed(1)
+words = [bytes(random.choices(b"abcdefghijklmnopqrstuvwxyz", k=random.randint(2, 9))) for _ in range(5000)]
+# Half of it small files of text, half of it large files that do not compress well.
+done, n = 0, 0
+while done < mib << 19:
+    os.makedirs(f"{root}/small/{n // 500}", exist_ok=True)
+    text = b" ".join(random.choices(words, k=random.randint(200, 3000)))
+    open(f"{root}/small/{n // 500}/{n}", "wb").write(text)
+    done += len(text); n += 1
+for k in range(mib // 128 or 1):
+    with open(f"{root}/large{k}", "wb") as f:
+        for _ in range(64):
+            f.write(os.urandom(512 << 10) + b" ".join(random.choices(words, k=80000))[:512 << 10])
+PY
+bytes=$(du -sb "$work/tree" | cut -f1)
+cat "$work"/tree/large* >/dev/null
+
+timed() { local start; start=$(now); bash -c "$1"; echo $(($(now) - start)); }
+mibs() { awk -v b="$bytes" -v ms="$1" 'BEGIN { printf "%.0f MiB/s", b / 1048576 / (ms / 1000) }'; }
+
+gzip_ms=$(timed "tar -C '$work/tree' -cf - . | gzip >'$work/a.tar.gz'")
+zstd_ms=$(timed "tar -C '$work/tree' -cf - . | zstd -q -T0 -3 -o '$work/a.tar.zst'")
+# The archive alone: what a run does besides (mirror, verify) is in its own events.
+ours_ms=$("$BKHOST" --state "$work/state" bench-archive "$work/tree" "$work/ours.tar.zst")
+echo "commands: tar -cf - . | gzip   |   tar -cf - . | zstd -T0 -3   |   the archiver of bkhost, level 3, all processors"
+printf '%-28s %s MiB: bkhost %s (%s), tar | gzip %s, tar | zstd %s: %s times as fast as gzip, %s times as fast as zstd\n' \
+  archive $((bytes / 1048576)) "$(mibs "$ours_ms")" "BLAKE3 of every file and an index included" \
+  "$(mibs "$gzip_ms")" "$(mibs "$zstd_ms")" "$(ratio "$ours_ms" "$gzip_ms")" "$(ratio "$ours_ms" "$zstd_ms")"
