@@ -2,6 +2,9 @@
 //! `ui/invalid`. Lines `# --set key=value` at a file's beginning are flags. `BLESS=1` rewrites the expectations: read the
 //! difference before it is committed.
 
+// Test code: a failed expectation is reported by panicking.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
