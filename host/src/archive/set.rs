@@ -9,10 +9,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Named;
 use super::id::{SetId, check_name};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use crate::capability::Consistency;
+pub use bkhost_archive::{ObjectRecord, ObjectRole};
 pub use seal::{open, seal};
 
 /// The version of the format that is written, `major.minor`.
@@ -172,37 +174,6 @@ pub struct SourceRecord {
     pub bytes: u64,
 }
 
-/// What an object is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ObjectRole {
-    /// The part's tar archive.
-    Data,
-    /// The file index of the archive.
-    Index,
-    /// The output of a process.
-    Stream,
-}
-
-/// One stored object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ObjectRecord {
-    /// Its file name in the set.
-    pub file: String,
-    /// What it is for.
-    pub role: ObjectRole,
-    /// The source it holds, for a stream.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    /// Its size as stored.
-    pub bytes: u64,
-    /// Its size after decompression.
-    pub content_bytes: u64,
-    /// The BLAKE3 hash of the stored bytes, in hex.
-    pub blake3: String,
-}
-
 /// Files that changed while they were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -226,6 +197,15 @@ impl ChangedFiles {
         if self.files.len() < MAX_CHANGED {
             self.files.push(file.into());
         }
+    }
+}
+
+impl From<&Named> for ChangedFiles {
+    fn from(named: &Named) -> Self {
+        let mut changed = Self::default();
+        named.names.iter().for_each(|name| changed.push(name));
+        changed.total = named.total;
+        changed
     }
 }
 

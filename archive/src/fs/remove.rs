@@ -1,0 +1,52 @@
+//! Removes whatever is at a name.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, unlinkat};
+use rustix::io::Errno;
+
+use super::dirs::open_dir;
+use super::failed;
+use super::place::Place;
+use super::walk::{Step, Walk};
+use crate::control::Control;
+use crate::error::Result;
+use crate::exclude::Exclude;
+
+/// Removes the entry `name` of an open directory, with all that is in it; never what a symbolic link points to. Gives
+/// the number of entries removed: 0 if there was nothing.
+pub(crate) fn remove(parent: impl AsFd, name: &[u8], control: &Control) -> Result<u64> {
+    match unlinkat(&parent, name, AtFlags::empty()) {
+        Ok(()) => return Ok(1),
+        Err(Errno::NOENT) => return Ok(0),
+        // What the system says for a directory.
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(e) => return Err(failed("remove", name, e)),
+    }
+    let directory = open_dir(&parent, name).map_err(|e| failed("remove", name, e))?;
+    let everything = Exclude::default();
+    let mut walk = Walk::new(directory, &everything, false);
+    let mut removed = 0;
+    while let Some(step) = walk.next()? {
+        control.check()?;
+        let result = match &step {
+            Step::Entry { parent, .. } => unlinkat(parent, walk.name(), AtFlags::empty()),
+            Step::Leave { parent: Some(parent), .. } => unlinkat(parent, walk.name(), AtFlags::REMOVEDIR),
+            Step::Leave { parent: None, .. } => unlinkat(&parent, name, AtFlags::REMOVEDIR),
+            Step::Enter { directory, status } => {
+                // Whoever is not root has to be allowed to write into it; if not, the next call says so.
+                if status.mode & 0o700 != 0o700 {
+                    let _ = Place::open(directory).set_mode(0o700);
+                }
+                continue;
+            }
+            Step::Vanished => continue,
+        };
+        match result {
+            Ok(()) => removed += 1,
+            Err(Errno::NOENT) => {}
+            Err(e) => return Err(failed("remove", walk.path(), e)),
+        }
+    }
+    Ok(removed)
+}

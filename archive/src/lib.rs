@@ -1,0 +1,43 @@
+//! The data plane: archives of trees, streams, and mirrors; and the one error type of the project.
+//!
+//! A crate of its own because it is what has to be fast: the rest of the host is built without optimisation, as its code
+//! is full of wasmtime's generics. (For the same reason nothing hot here is generic over a type of the caller's.)
+//!
+//! A part's archive is one tar (PAX) compressed with zstd, and an index of it; the output of a process is a stream,
+//! compressed alone. All of it is synchronous (call it from a blocking task), obeys [`Control`], and needs memory that
+//! does not grow with the number of files, apart from the names of one directory and a table of hard links.
+
+mod acl;
+mod compress;
+mod control;
+mod digest;
+mod entry;
+pub mod error;
+mod exclude;
+mod fs;
+mod index;
+mod mirror;
+mod names;
+mod object;
+mod part;
+mod path;
+mod stream;
+mod tar;
+#[cfg(test)]
+mod tests;
+
+pub use acl::{Acl, Who};
+pub use compress::Format;
+pub use control::Control;
+pub use digest::Written;
+pub use entry::{Attributes, Entry, Kind, Time};
+pub use exclude::Exclude;
+pub use index::{IndexEntry, IndexReader};
+pub use mirror::{Copied, MirrorOptions, Pass, mirror};
+pub use names::{MAX_NAMES, Named, show};
+pub use object::{ObjectRecord, ObjectRole};
+pub use part::{
+    ExtractOptions, Extracted, OwnersBy, PartObjects, PartOptions, PartSummary, Source, SourceSummary, extract_part,
+    verify_part, write_part,
+};
+pub use stream::{StreamReader, StreamSummary, verify_stream, write_stream};

@@ -1,0 +1,53 @@
+//! Names of files as text for people, and capped lists of them.
+
+use std::fmt::Write as _;
+
+/// So many names are kept of a list; of the rest only the number.
+pub const MAX_NAMES: usize = 1000;
+
+/// Files that something is to be said about: how many, and the first [`MAX_NAMES`] of them in the order they were met.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    /// How many.
+    pub total: u64,
+    /// The first of them, escaped as by [`show`].
+    pub names: Vec<String>,
+}
+
+impl Named {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    pub(super) fn push(&mut self, path: &[u8]) {
+        self.total = self.total.saturating_add(1);
+        if self.names.len() < MAX_NAMES {
+            self.names.push(show(path));
+        }
+    }
+}
+
+/// A path as text for people: what is not UTF-8 becomes `\xNN`, control characters are escaped, the empty path is `.`.
+#[must_use]
+pub fn show(path: &[u8]) -> String {
+    if path.is_empty() {
+        return ".".to_owned();
+    }
+    let mut text = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() {
+                text.extend(c.escape_default());
+            } else {
+                text.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
