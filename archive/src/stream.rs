@@ -80,11 +80,14 @@ pub fn verify_stream(object: impl Read + Send, expected: &ObjectRecord, control:
     }
 }
 
+/// A stored object, hashed on its way.
+type Object<'a> = HashReader<Box<dyn Read + Send + 'a>>;
+
 /// The content of a stream's object. Its end is only reported once the whole object has been found to be what was
 /// written; else the last read fails with an [`Error`] of kind `Damaged` inside. Who uses the bytes before that has to
 /// be ready to drop them.
 pub struct StreamReader<'a> {
-    decoder: Option<zstd::Decoder<'static, BufReader<HashReader<Box<dyn Read + Send + 'a>>>>>,
+    decoder: Option<zstd::Decoder<'static, BufReader<Object<'a>>>>,
     expected: ObjectRecord,
     control: Control,
     count: u64,
