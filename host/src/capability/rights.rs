@@ -205,11 +205,10 @@ impl Rights {
 
 /// Secrets and programs of the configuration that the plugin does not ask for are mistakes.
 fn undeclared(request: &RightsRequest<'_>) -> Result<()> {
-    let RightsRequest { manifest, part, plugin, .. } = request;
+    let RightsRequest { manifest, plugin, .. } = request;
     let refuse = |what: String, known: Vec<&str>| {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        Err(Error::new(ErrorKind::Config, format!("part {part}: the plugin {plugin} {what}"))
-            .hint(format!("those it has: {known}")))
+        Err(Error::new(ErrorKind::Config, format!("the plugin {plugin} {what}")).hint(format!("those it has: {known}")))
     };
     let secrets: Vec<_> = manifest.secret.iter().map(|s| s.name.as_str()).collect();
     if let Some(name) = request.secrets.keys().find(|name| !secrets.contains(&name.as_str())) {
@@ -236,7 +235,7 @@ fn granted(request: &RightsRequest<'_>) -> Result<Grant> {
         }
         return Err(Error::new(
             ErrorKind::Denied,
-            format!("part {}: the plugin {plugin} did not come with this bkhost and has no grant", request.part),
+            format!("the plugin {plugin} did not come with this bkhost and has no grant"),
         )
         .hint(format!("if you trust it with this, add to bkhost.toml:\n\n{}", stanza::full(request)))
         .detail("sha256", digest));
@@ -244,7 +243,7 @@ fn granted(request: &RightsRequest<'_>) -> Result<Grant> {
     if !grant.sha256.trim().eq_ignore_ascii_case(digest) {
         return Err(Error::new(
             ErrorKind::Denied,
-            format!("part {}: the plugin {plugin} is not the file that was granted", request.part),
+            format!("the plugin {plugin} is not the file that was granted"),
         )
         .hint(format!(
             "it has changed since, or was replaced. If you trust the new one, compare what it asks for (bkhost plugin \
@@ -314,10 +313,8 @@ fn reachable(request: &RightsRequest<'_>, grant: &Grant) -> Result<Vec<Reachable
     }
     let mut all: Vec<Reachable> = Vec::new();
     for http in &request.manifest.http {
-        let servers = server::resolve_template(&http.url, request.config).map_err(|why| {
-            Error::new(ErrorKind::Config, format!("part {}: {why}", request.part))
-                .hint("correct it under [part.config]")
-        })?;
+        let servers = server::resolve_template(&http.url, request.config)
+            .map_err(|why| Error::new(ErrorKind::Config, why).hint("correct it under [part.config]"))?;
         for server in servers {
             let found = granted.iter().filter(|(candidate, _)| *candidate == server).map(|(_, private)| *private).max();
             let allowed = if request.origin == Origin::Shipped || found.is_some() {
