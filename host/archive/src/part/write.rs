@@ -1,6 +1,6 @@
 //! Writes the archive of a part.
 
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::FileType;
@@ -125,12 +125,11 @@ fn write<'a>(
     check_names(sources)?;
     let store = || "could not write the archive";
     let index_failed = || "could not write the archive's index";
-    let tar = compress::writer(options.format, HashWriter::new(object)).or_error(ErrorKind::Store, store)?;
-    let lines = compress::writer(Format::Zstd { level: 3, threads: 1 }, HashWriter::new(index))
-        .or_error(ErrorKind::Store, index_failed)?;
+    let tar = sink(options.format, object).or_error(ErrorKind::Store, store)?;
+    let lines = sink(Format::Zstd { level: 3, threads: 1 }, index).or_error(ErrorKind::Store, index_failed)?;
     let mut writer = PartWriter {
-        tar: TarWriter::new(CountWriter { inner: tar, count: 0 }),
-        index: CountWriter { inner: lines, count: 0 },
+        tar: TarWriter::new(tar),
+        index: lines,
         owners: Owners::load()?,
         attributes: AttributeReader::default(),
         opener: Opener::default(),
@@ -157,9 +156,8 @@ fn write<'a>(
             bytes: writer.bytes.saturating_sub(bytes),
         });
     }
-    let tar = writer.tar.finish().or_error(ErrorKind::Store, store)?;
-    let object = tar.inner.finish().or_error(ErrorKind::Store, store)?.written(tar.count);
-    let index = writer.index.inner.finish().or_error(ErrorKind::Store, index_failed)?.written(writer.index.count);
+    let object = writer.tar.finish().and_then(written).or_error(ErrorKind::Store, store)?;
+    let index = written(writer.index).or_error(ErrorKind::Store, index_failed)?;
     control.finished();
     Ok(PartSummary {
         entries: writer.entries,
@@ -194,7 +192,18 @@ fn check_names(sources: &[Source]) -> Result<()> {
 }
 
 /// Compresses and hashes on the way to a store's writer.
-type Sink<'a> = CountWriter<zstd::Encoder<'a, HashWriter<&'a mut dyn Write>>>;
+type Sink<'a> = CountWriter<BufWriter<zstd::Encoder<'a, HashWriter<&'a mut dyn Write>>>>;
+
+/// The compressor takes a lock for each write, and headers are small.
+fn sink<'a>(format: Format, to: &'a mut dyn Write) -> io::Result<Sink<'a>> {
+    let encoder = compress::writer(format, HashWriter::new(to))?;
+    Ok(CountWriter { inner: BufWriter::with_capacity(256 << 10, encoder), count: 0 })
+}
+
+fn written(sink: Sink<'_>) -> io::Result<Written> {
+    let CountWriter { inner, count } = sink;
+    Ok(inner.into_inner()?.finish()?.written(count))
+}
 
 struct PartWriter<'a> {
     tar: TarWriter<Sink<'a>>,

@@ -68,9 +68,14 @@ impl Header {
     /// Stores a number: octal where it fits, else in GNU's binary form.
     pub(super) fn put_number(&mut self, field: Field, number: u64) {
         let digits = field.1.saturating_sub(1);
-        let octal = format!("{number:0digits$o}");
-        if octal.len() <= digits {
-            self.put(field, octal.as_bytes());
+        let mut octal = [b'0'; 12];
+        let mut rest = number;
+        for digit in octal.iter_mut().take(digits).rev() {
+            *digit = b'0' | u8::try_from(rest & 7).unwrap_or(0);
+            rest >>= 3;
+        }
+        if rest == 0 {
+            self.put(field, octal.get(..digits).unwrap_or_default());
         } else {
             let mut binary = [0; 12];
             let tail = number.to_be_bytes();
