@@ -1,9 +1,9 @@
 //! Open directories: how they are opened and listed, and a stack of them that does not run out of file descriptors.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, chmodat, openat};
 use rustix::io::{self, Errno};
 
 use super::status::{Identity, Status};
@@ -15,6 +15,20 @@ const OPEN_LEVELS: usize = 48;
 pub(crate) fn open_dir(parent: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(parent, name, flags, Mode::empty())
+}
+
+/// Opens the directory `name` of `parent` to change what is in it. If its owner may not look into it, and we are the
+/// owner, its mode is changed first.
+pub(crate) fn open_dir_to_change(parent: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
+    match open_dir(&parent, name) {
+        Err(Errno::ACCESS) => {}
+        result => return result,
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = openat(&parent, name, flags, Mode::empty())?;
+    // A file opened as a place cannot be given a mode, and by its name it could be another one by now.
+    chmodat(CWD, format!("/proc/self/fd/{}", place.as_raw_fd()), Mode::RWXU, AtFlags::empty())?;
+    reopen(&place)
 }
 
 /// Opens a directory again: with a position of its own, and for listing even if `directory` was opened only as a place.

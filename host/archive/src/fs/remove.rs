@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
-use super::dirs::open_dir;
+use super::dirs::open_dir_to_change;
 use super::failed;
 use super::place::Place;
 use super::walk::{Step, Walk};
@@ -23,9 +23,9 @@ pub(crate) fn remove(parent: impl AsFd, name: &[u8], control: &Control) -> Resul
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(e) => return Err(failed("remove", name, e)),
     }
-    let directory = open_dir(&parent, name).map_err(|e| failed("remove", name, e))?;
+    let directory = open_dir_to_change(&parent, name).map_err(|e| failed("remove", name, e))?;
     let everything = Exclude::default();
-    let mut walk = Walk::new(directory, &everything, false);
+    let mut walk = Walk::new(directory, &everything, false).unlocking();
     let mut removed = 0;
     while let Some(step) = walk.next()? {
         control.check()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::dirs::{DirStack, Listing, open_dir};
+use super::dirs::{DirStack, Listing, open_dir, open_dir_to_change};
 use super::status::Status;
 use super::{failed, is_gone};
 use crate::error::Result;
@@ -28,6 +28,7 @@ pub(crate) enum Step {
 pub(crate) struct Walk<'a> {
     exclude: &'a Exclude,
     one_file_system: bool,
+    unlocking: bool,
     root: Option<OwnedFd>,
     device: (u32, u32),
     stack: Option<DirStack>,
@@ -52,7 +53,23 @@ impl<'a> Walk<'a> {
     /// `one_file_system`: then they are met as directories with nothing in them.
     pub(crate) fn new(root: OwnedFd, exclude: &'a Exclude, one_file_system: bool) -> Self {
         let (stack, frames, path) = (None, Vec::new(), Vec::new());
-        Self { exclude, one_file_system, root: Some(root), device: (0, 0), stack, frames, path, name: 0, cut: 0 }
+        Self {
+            exclude,
+            one_file_system,
+            unlocking: false,
+            root: Some(root),
+            device: (0, 0),
+            stack,
+            frames,
+            path,
+            name: 0,
+            cut: 0,
+        }
+    }
+
+    /// The same for a tree whose directories are to be changed: those that cannot be looked into are given a mode.
+    pub(crate) fn unlocking(self) -> Self {
+        Self { unlocking: true, ..self }
     }
 
     /// The path of the last step from the root; the root itself is empty.
@@ -99,7 +116,8 @@ impl<'a> Walk<'a> {
         if status.kind != FileType::Directory {
             return Ok(Step::Entry { parent, status });
         }
-        match open_dir(&parent, self.name()) {
+        let open = if self.unlocking { open_dir_to_change } else { open_dir };
+        match open(&parent, self.name()) {
             Ok(directory) => {
                 // Whatever is open now counts, should it be another one than a moment ago.
                 let status = Status::of(&directory).map_err(|e| failed("read", &self.path, e))?;
@@ -114,7 +132,12 @@ impl<'a> Walk<'a> {
         let names = if self.one_file_system && status.device != self.device {
             Listing::default()
         } else {
-            list(&directory, &mut self.path, self.exclude).map_err(|e| failed("list the directory", &self.path, e))?
+            match list(&directory, &mut self.path, self.exclude) {
+                Ok(names) => names,
+                // It was removed after it was opened.
+                Err(e) if is_gone(e) && !self.frames.is_empty() => return Ok(Step::Vanished),
+                Err(e) => return Err(failed("list the directory", &self.path, e)),
+            }
         };
         self.frames.push(Frame { names, next: 0, path: self.path.len(), name: self.name, status });
         self.cut = self.path.len();

@@ -19,7 +19,7 @@ use crate::control::Control;
 use crate::entry::Time;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::attributes::{AttributeReader, remove_others};
-use crate::fs::dirs::{DirStack, Listing, open_below, open_dir, reopen};
+use crate::fs::dirs::{DirStack, Listing, open_below, open_dir_to_change, reopen};
 use crate::fs::failed;
 use crate::fs::links::{LinkTable, Name};
 use crate::fs::place::Place;
@@ -164,14 +164,14 @@ impl Run<'_> {
             Some(stack) => {
                 let parent = stack.top().cloned().map_err(fail)?;
                 let removed = &mut self.copied.removed;
-                let directory = match open_dir(&parent, name) {
+                let directory = match open_dir_to_change(&parent, name) {
                     Ok(directory) => directory,
                     Err(e) => {
                         if e != Errno::NOENT {
                             *removed = removed.saturating_add(remove(&parent, name, self.control)?);
                         }
                         mkdirat(&parent, name, Mode::RWXU).map_err(fail)?;
-                        open_dir(&parent, name).map_err(fail)?
+                        open_dir_to_change(&parent, name).map_err(fail)?
                     }
                 };
                 stack.push(directory).cloned().map_err(fail)?

@@ -2,13 +2,11 @@
 
 use std::fs;
 
-use tempfile::tempdir;
-
-use super::fixture::{Archive, script, tree_of_everything};
+use super::fixture::{Archive, scratch, script, tree_of_everything};
 use crate::error::{Error, ErrorKind};
 
 fn small() -> Archive {
-    let from = tempdir().unwrap();
+    let from = scratch();
     script(
         from.path(),
         "mkdir d; for i in $(seq 20); do head -c $((i * 3000)) /dev/urandom > d/file$i; done; seq 20000 > d/text; ln -s x d/link; truncate -s 1M d/hole",
@@ -40,7 +38,7 @@ fn every_flipped_bit_of_the_archive_is_found() {
 
 #[test]
 fn a_flipped_bit_names_the_file_that_it_is_in() {
-    let from = tempdir().unwrap();
+    let from = scratch();
     let contents: Vec<Vec<u8>> = (0..8u8)
         .map(|i| (0..50_000u32).map(|n| blake3::hash(&[&n.to_le_bytes()[..], &[i]].concat()).as_bytes()[0]).collect())
         .collect();
@@ -107,11 +105,11 @@ fn swapped_objects_are_found() {
 
 #[test]
 fn extraction_finds_damage_too() {
-    let from = tempdir().unwrap();
+    let from = scratch();
     tree_of_everything(from.path());
     let mut archive = Archive::of_tree(from.path(), "", &[]);
     for at in (0..archive.object.len()).step_by(archive.object.len() / 15) {
-        let to = tempdir().unwrap();
+        let to = scratch();
         archive.object[at] ^= 1;
         assert_names(&archive.extract("", to.path()).expect_err("damaged"), "part.tar.zst", &format!("byte {at}"));
         archive.object[at] ^= 1;

@@ -11,6 +11,25 @@ use crate::{
     extract_part, verify_part, write_part,
 };
 
+/// A directory that is removed in the end, whatever modes its directories were given.
+pub(crate) struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = Command::new("chmod").args(["-R", "u+rwX"]).arg(self.path()).status();
+    }
+}
+
+pub(crate) fn scratch() -> Scratch {
+    Scratch(tempfile::tempdir().unwrap())
+}
+
 /// Runs a shell script in a directory; it has to succeed. Gives its output.
 pub(crate) fn script(directory: &Path, text: &str) -> String {
     let output = Command::new("bash").args(["-euc", text]).current_dir(directory).output().unwrap();
@@ -45,7 +64,7 @@ line"
         d=$(printf 'D%.0s' {1..200}); mkdir -p $"$d/"$'\xff'; echo x > "$d/"$'\xff/\xff'
         p=levels; for i in $(seq 120); do p=$p/l$i; done; mkdir -p $p; echo bottom > $p/file; ln -s .. $p/up
         echo up > levels/l1/zz; echo up > levels/l1/l2/zz
-        mkdir modes; for m in 0000 0111 0444 0600 0755 1777 2755 4755 6711; do echo $m > modes/$m; chmod $m modes/$m; done
+        mkdir modes; for m in 0400 0444 0600 0755 1777 2755 4755 6711; do echo $m > modes/$m; chmod $m modes/$m; done
         mkdir modes/dir-0500 modes/dir-1777 modes/dir-2770; echo x > modes/dir-0500/inside
         chmod 0500 modes/dir-0500; chmod 1777 modes/dir-1777; chmod 2770 modes/dir-2770
         mkdir sparse; truncate -s 8M sparse/all-hole
@@ -68,6 +87,7 @@ line"
         script(
             at,
             r#"
+            for m in 0000 0111; do echo $m > modes/$m; chmod $m modes/$m; done; mkdir -m 0 modes/dir-0000
             mkdir -p root; cd root
             mknod char c 1 3; mknod block b 7 200; chmod 0640 char; mknod large c 400 70000
             echo x > nobody; chown 65534:65534 nobody; chmod 4755 nobody; echo x > large-id

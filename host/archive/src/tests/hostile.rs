@@ -2,9 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use tempfile::tempdir;
-
-use super::fixture::{Archive, script};
+use super::fixture::{Archive, scratch, script};
 use crate::error::ErrorKind;
 use crate::fs::owners::Owners;
 use crate::index::{IndexEntry, write_line};
@@ -72,7 +70,7 @@ fn hostile(entries: &[Sketch<'_>]) -> Archive {
 
 #[test]
 fn an_archive_cannot_leave_its_directory() {
-    let outside = tempdir().unwrap();
+    let outside = scratch();
     script(outside.path(), "echo victim > victim");
     let out = outside.path().to_str().unwrap();
     let absolute = format!("{out}/new");
@@ -106,7 +104,7 @@ fn an_archive_cannot_leave_its_directory() {
         ("back in a closed directory", vec![("a", Directory, None), ("b", Directory, None), ("a/x", File, None)]),
     ];
     for (what, entries) in cases {
-        let base = tempdir().unwrap();
+        let base = scratch();
         let into = base.path().join("into");
         std::fs::create_dir(&into).unwrap();
         let error = hostile(&entries).extract("", &into).expect_err(what);
@@ -120,7 +118,7 @@ fn an_archive_cannot_leave_its_directory() {
 #[test]
 fn a_hostile_archive_with_nothing_wrong_is_extracted() {
     // The other cases would prove nothing if these were refused as well.
-    let to = tempdir().unwrap();
+    let to = scratch();
     let entries = [
         ("a", Kind::Directory, None),
         ("a/f", Kind::File, None),

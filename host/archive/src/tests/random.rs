@@ -5,9 +5,8 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use tempfile::tempdir;
 
-use super::fixture::{Archive, assert_same};
+use super::fixture::{Archive, assert_same, scratch};
 
 #[derive(Debug, Clone)]
 enum Node {
@@ -88,7 +87,7 @@ proptest! {
 
     #[test]
     fn random_trees_survive(nodes in prop::collection::vec((name(), node()), 0..10)) {
-        let (from, to) = (tempdir().unwrap(), tempdir().unwrap());
+        let (from, to) = (scratch(), scratch());
         make(from.path(), &nodes, &mut Vec::new());
         let archive = Archive::of_tree(from.path(), "", &[]);
         prop_assert_eq!(archive.verify().unwrap(), archive.summary.entries);

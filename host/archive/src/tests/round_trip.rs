@@ -3,9 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use tempfile::tempdir;
-
-use super::fixture::{Archive, assert_same, is_root, script, tree, tree_of_everything};
+use super::fixture::{Archive, assert_same, is_root, scratch, script, tree, tree_of_everything};
 use super::open;
 use crate::error::ErrorKind;
 use crate::{ExtractOptions, IndexReader, OwnersBy, Source};
@@ -15,7 +13,7 @@ const TIMES: &str = "{ grep -v 'time stamp' || true; }";
 
 /// Extracts with GNU tar and the options that the documentation gives.
 fn gnu_tar(archive: &Archive, into: &std::path::Path) {
-    let file = tempdir().unwrap();
+    let file = scratch();
     fs::write(file.path().join("part.tar.zst"), &archive.object).unwrap();
     let from = file.path().join("part.tar.zst").display().to_string();
     let output = script(
@@ -29,7 +27,7 @@ fn gnu_tar(archive: &Archive, into: &std::path::Path) {
 
 #[test]
 fn everything_survives_our_extraction() {
-    let (from, to) = (tempdir().unwrap(), tempdir().unwrap());
+    let (from, to) = (scratch(), scratch());
     tree_of_everything(from.path());
     let archive = Archive::of_tree(from.path(), "", &[]);
     assert_eq!(archive.verify().unwrap(), archive.summary.entries);
@@ -48,7 +46,7 @@ fn everything_survives_our_extraction() {
 #[test]
 fn everything_survives_gnu_tar() {
     for name in ["", "tree", "a/b"] {
-        let (from, to) = (tempdir().unwrap(), tempdir().unwrap());
+        let (from, to) = (scratch(), scratch());
         tree_of_everything(from.path());
         let archive = Archive::of_tree(from.path(), name, &[]);
         gnu_tar(&archive, to.path());
@@ -58,7 +56,7 @@ fn everything_survives_gnu_tar() {
 
 #[test]
 fn plain_tar_reads_it() {
-    let (from, to) = (tempdir().unwrap(), tempdir().unwrap());
+    let (from, to) = (scratch(), scratch());
     tree_of_everything(from.path());
     let archive = Archive::of_tree(from.path(), "tree", &[]);
     fs::write(to.path().join("a.tar.zst"), &archive.object).unwrap();
@@ -74,7 +72,7 @@ fn plain_tar_reads_it() {
 
 #[test]
 fn the_index_tells_what_is_there() {
-    let from = tempdir().unwrap();
+    let from = scratch();
     tree_of_everything(from.path());
     let archive = Archive::of_tree(from.path(), "tree", &[]);
     let text = zstd::decode_all(archive.index.as_slice()).unwrap();
@@ -97,7 +95,7 @@ fn the_index_tells_what_is_there() {
 
 #[test]
 fn a_huge_file_with_holes_is_cheap() {
-    let (from, to, by_tar) = (tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap());
+    let (from, to, by_tar) = (scratch(), scratch(), scratch());
     script(
         from.path(),
         "truncate -s 5G big; for at in 0 1G 4294967295 5300000000; do echo data | dd of=big bs=1 seek=$at conv=notrunc status=none; done",
@@ -120,7 +118,7 @@ fn a_huge_file_with_holes_is_cheap() {
 
 #[test]
 fn sources_are_kept_apart() {
-    let from = tempdir().unwrap();
+    let from = scratch();
     script(from.path(), "mkdir a b; echo one > a/x; ln a/x b/x; ln a/x a/y; echo single > file; chmod 604 file");
     let sources = [
         tree(&from.path().join("a"), "first", &[]),
@@ -134,22 +132,22 @@ fn sources_are_kept_apart() {
     );
     archive.verify().unwrap();
     for (name, path) in [("first", "a"), ("second", "b")] {
-        let to = tempdir().unwrap();
+        let to = scratch();
         archive.extract(name, to.path()).unwrap();
         assert_eq!(script(to.path(), "cat x"), "one\n");
         assert_eq!(script(to.path(), "ls"), script(&from.path().join(path), "ls"));
     }
-    let to = tempdir().unwrap();
+    let to = scratch();
     assert_eq!(archive.extract("third/file", to.path()).unwrap().entries, 1);
     assert_eq!(script(to.path(), "ls -A; cat file; stat -c %a file"), "file\nsingle\n604\n");
-    let to = tempdir().unwrap();
+    let to = scratch();
     assert_eq!(archive.extract("fourth", to.path()).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(archive.extract("fir", to.path()).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
 fn names_of_sources_that_overlap_are_refused() {
-    let from = tempdir().unwrap();
+    let from = scratch();
     for names in [&["a", "a"][..], &["a", "a/b"], &["", "x"], &["../a"], &["/a"], &["a/"], &["a//b"], &["."]] {
         let sources: Vec<_> = names.iter().map(|name| tree(from.path(), name, &[])).collect();
         let error = crate::write_part(
@@ -165,7 +163,7 @@ fn names_of_sources_that_overlap_are_refused() {
 
 #[test]
 fn what_is_excluded_is_not_there() {
-    let (from, to) = (tempdir().unwrap(), tempdir().unwrap());
+    let (from, to) = (scratch(), scratch());
     script(from.path(), "mkdir -p a/tmp b/cache/x c; touch a/tmp/x a/k.log b/cache/x/y c/keep top.log; ln -s a c/tmp");
     let archive = Archive::of_tree(from.path(), "", &["*.log", "tmp/", "/b/cache"]);
     archive.extract("", to.path()).unwrap();
@@ -175,10 +173,10 @@ fn what_is_excluded_is_not_there() {
 
 #[test]
 fn a_target_that_is_not_empty_is_refused() {
-    let from = tempdir().unwrap();
+    let from = scratch();
     let archive = Archive::of_tree(from.path(), "", &[]);
     for name in [".hidden", "lost+found", "file"] {
-        let to = tempdir().unwrap();
+        let to = scratch();
         fs::create_dir(to.path().join(name)).unwrap();
         let error = archive.extract("", to.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
@@ -188,7 +186,7 @@ fn a_target_that_is_not_empty_is_refused() {
 
 #[test]
 fn sockets_are_skipped_and_named() {
-    let (from, to) = (tempdir().unwrap(), tempdir().unwrap());
+    let (from, to) = (scratch(), scratch());
     let _socket = std::os::unix::net::UnixListener::bind(from.path().join("socket")).unwrap();
     let archive = Archive::of_tree(from.path(), "tree", &[]);
     assert_eq!(archive.summary.skipped.names, ["tree/socket"]);
@@ -202,7 +200,7 @@ fn owners_can_be_set_by_name_or_by_number() {
         return;
     }
     use std::os::unix::fs::MetadataExt as _;
-    let from = tempdir().unwrap();
+    let from = scratch();
     script(from.path(), "echo x > file; chown daemon:bin file; setfacl -m u:daemon:r file");
     let mut archive = Archive::of_tree(from.path(), "", &[]);
     // The same archive as if it came from a machine where these users have other numbers.
@@ -214,7 +212,7 @@ fn owners_can_be_set_by_name_or_by_number() {
     let [data, index] = archive.records();
     let objects = crate::PartObjects { data: &data, index: &index };
     for (owners, uid, acl) in [(OwnersBy::Name, 1, "user:1:r--"), (OwnersBy::Number, 771, "user:771:r--")] {
-        let to = tempdir().unwrap();
+        let to = scratch();
         let options = ExtractOptions { owners };
         let (object, lines) = (archive.object.as_slice(), archive.index.as_slice());
         let control = crate::Control::none();
