@@ -21,6 +21,13 @@ impl Named {
         self.total == 0
     }
 
+    /// Adds what another list names.
+    pub fn extend(&mut self, other: &Self) {
+        self.total = self.total.saturating_add(other.total);
+        let room = MAX_NAMES.saturating_sub(self.names.len());
+        self.names.extend(other.names.iter().take(room).cloned());
+    }
+
     pub(super) fn push(&mut self, path: &[u8]) {
         self.total = self.total.saturating_add(1);
         if self.names.len() < MAX_NAMES {

@@ -20,6 +20,7 @@ use super::source::{self, Source};
 use super::state::{Parts, State};
 use super::tail::Tail;
 use super::{Plugin, Snapshot};
+use crate::archive::Named;
 use crate::archive::set::SourceForm;
 use crate::capability::manifest::Limits;
 use crate::capability::{CallError, Code, Gate};
@@ -295,6 +296,13 @@ impl Instance {
             Box::pin(async move { b.bkhost_snapshot_strategy().call_discard(store, &label).await })
         })
         .await
+    }
+
+    /// The files that changed while a final mirror pass read them: their copies may be torn. Known by the host, whatever
+    /// the plugin makes of it.
+    #[must_use]
+    pub fn torn(&self) -> Named {
+        self.live.as_ref().map(|live| live.store.data().torn.clone()).unwrap_or_default()
     }
 
     /// Ends it: what it still holds is dropped, its processes are killed and reaped.

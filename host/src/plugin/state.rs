@@ -16,6 +16,7 @@ use super::bindings;
 use super::host::{Archived, Egress, Journal, Pace};
 use super::limits::Meter;
 use super::tail::Tail;
+use crate::archive::Named;
 use crate::capability::{Access, Gate, Preopen};
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::report::Reporter;
@@ -43,6 +44,8 @@ pub(super) struct State {
     pub(super) meter: Meter,
     pub(super) table: ResourceTable,
     pub(super) egress: Egress,
+    /// Files that changed while a final mirror pass read them.
+    pub(super) torn: Named,
     wasi: WasiCtx,
     http: WasiHttpCtx,
 }
@@ -72,6 +75,7 @@ impl State {
             wasi: sandbox(&parts.preopens, parts.output)?,
             http: WasiHttpCtx::new(),
             table,
+            torn: Named::default(),
             egress: Egress::new(parts.gate.clone()),
             instance: parts.instance,
             part: parts.part,

@@ -49,7 +49,8 @@ pub(super) async fn store_part(
     part.snapshot = Some(snapshot.clone());
     session.reporter.message(Level::Debug, Some(&name), "finished");
     let sources = part.instance.open(&snapshot).await?;
-    let stored = store_sources(session, &name, sources, writer, cancel).await?;
+    let mut stored = store_sources(session, &name, sources, writer, cancel).await?;
+    stored.changed.extend(&part.instance.torn());
     refuse_empty(&name, &stored)?;
     let record = record(part, snapshot, stored);
     let reader = writer.clone();

@@ -55,6 +55,9 @@ impl State {
         ] {
             self.warn(incomplete, what);
         }
+        if pass == archive::Pass::Final {
+            self.torn.extend(&copied.changed);
+        }
         Ok(Copied {
             entries: copied.entries,
             bytes: copied.bytes,
