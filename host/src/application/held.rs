@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{ApplicationKind, Token};
 
 /// How far locking got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// About to be locked. If nothing follows, it may be locked or not: the process died, or the reply was lost.

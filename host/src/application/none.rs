@@ -50,6 +50,10 @@ impl Application for NoApplication {
         Ok(Arc::new(Unlocked))
     }
 
+    fn adopt(&self, _: Held, _: &Hooks) -> Result<Arc<dyn Lock>> {
+        Err(Error::new(ErrorKind::Internal, "there is no application that could be locked"))
+    }
+
     async fn release(&self, held: &Held, _: Outcome, _: Duration, _: &Hooks) -> Result<Release> {
         if !held.is_open() {
             return Ok(Release::NeverTaken);

@@ -269,7 +269,8 @@ impl Gate {
             |e: std::io::Error| CallError::new(Code::Other, format!("command {} cannot be started: {e}", request.id));
         let mut tries = 0;
         let launched = loop {
-            match launch(self.command(&program.path, &arguments, &environment), feed || request.stdin.is_some()) {
+            let stdin = feed || request.stdin.is_some();
+            match launch(self.command(&program.path, &arguments, &environment), stdin, self.witness.owner()) {
                 // Somebody who was writing the file a moment ago is just forking.
                 Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < 20 => {
                     tries += 1;

@@ -28,7 +28,7 @@ pub use grant::{Grant, HttpGrant, HttpGrantTable};
 pub use http::{HttpTimeouts, Resolver, ResponseBody, SystemResolver};
 pub use manifest::{Access, Consistency, Manifest};
 pub use paths::{HostPath, Preopen};
-pub use process::{Argument, Completed, NoWitness, Output, Process, Witness};
+pub use process::{Argument, Completed, Leader, NoWitness, Output, Process, Witness, kill_orphans, start_time};
 pub use rights::{Origin, Rights, RightsRequest};
 pub use secret::{Resolved, Secret, SecretSource};
 

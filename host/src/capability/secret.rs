@@ -169,7 +169,7 @@ async fn run(program: &str, arguments: &[String]) -> Result<Vec<u8>, String> {
     let path = Program::check(Path::new(program))?.path;
     let mut command = tokio::process::Command::new(&path);
     command.args(arguments);
-    let launched = process::launch(command, false).map_err(|e| format!("{program}: {e}"))?;
+    let launched = process::launch(command, false, "").map_err(|e| format!("{program}: {e}"))?;
     let options = process::Options {
         timeout: COMMAND_TIMEOUT,
         max_output: MAX_LENGTH,

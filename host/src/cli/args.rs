@@ -159,6 +159,15 @@ pub(super) enum Command {
     },
     /// Undo what a run that died has left, and give the application back
     Recover,
+    /// Watch over a run: started by it
+    #[command(hide = true)]
+    Guard {
+        /// The run, to be seen in the list of processes
+        run: Option<String>,
+    },
+    /// Print the fault points of crash tests
+    #[command(hide = true)]
+    FaultPoints,
     /// Play an application, for trials and tests
     Simulate {
         /// Which.

@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod context;
 mod demo;
+mod guard;
 mod list;
 mod output;
 mod plan;
@@ -63,6 +64,8 @@ async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
             restore::restore(&context, &id, part, to, confirm, &place).await
         }
         Command::Prune { keep_last, dry_run, place } => prune::prune(&context, keep_last, dry_run, &place).await,
+        Command::Guard { .. } => guard::guard().await,
+        Command::FaultPoints => guard::fault_points(),
         Command::Recover => recover::recover(&context).await,
         Command::Simulate { what } => simulate::simulate(&context, what).await,
         Command::Demo { keep } => demo::demo(&context, keep).await,

@@ -5,20 +5,31 @@ use std::process::ExitCode;
 use super::args::Adhoc;
 use super::context::Context;
 use super::output;
-use crate::error::Result;
-use crate::run;
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::{self, Recovered};
 
 pub(super) async fn recover(context: &Context) -> Result<ExitCode> {
     let session = context.session(context.config(&Adhoc::default())?)?;
     let recovered = run::recover(&session).await?;
+    let Recovered { undone, damaged, held, failed } = recovered;
     if context.global.json {
-        output::json(&serde_json::json!({ "recovered": recovered }))?;
-    } else if recovered.is_empty() {
-        output::line("nothing to recover: every run has ended");
+        output::json(&serde_json::json!({ "recovered": undone, "damaged": damaged }))?;
     } else {
-        for id in recovered {
+        for id in &undone {
             output::line(format!("run {id}: undone"));
         }
+    }
+    if let Some(error) = held.or(failed) {
+        return Err(error);
+    }
+    if let Some(first) = damaged.first() {
+        return Err(Error::new(ErrorKind::Damaged, format!("a damaged journal was put aside: {}", first.display()))
+            .hint(
+                "what could be read of it was undone; look whether the application is locked, then remove the file",
+            ));
+    }
+    if undone.is_empty() && !context.global.json {
+        output::line("nothing to recover: every run has ended");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -52,7 +52,7 @@ pub struct Instance {
 }
 
 /// `[application]`: what is locked while the consistency points are fixed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Application {

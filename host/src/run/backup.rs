@@ -1,21 +1,25 @@
 //! A backup, from plan to prune.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::archiving;
+use super::guard::Guard;
+use super::identity::ProcessId;
 use super::journal::{Journal, Record};
 use super::keeper::JournalKeeper;
 use super::lock::InstanceLock;
 use super::part::{LivePart, Part, Purpose};
-use super::plan;
+use super::plan::{self, Plan};
 use super::prune::{self, blocking};
 use super::session::Session;
 use super::together::{levels, together};
-use super::undo;
+use super::undo::{self, Undo};
 use crate::application::{Application, Hooks, Lock, Outcome};
 use crate::archive::id::SetId;
 use crate::archive::set::{ApplicationRecord, FORMAT, LockMode, MadeBy, PartRecord, Proof, SetManifest};
@@ -23,6 +27,11 @@ use crate::capability::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Event, Level, Phase};
 use crate::store::{SetWriter, Store};
+
+/// How long children that were killed keep the application locked.
+const REAP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the application is asked once more, after all that the lock's own release tried. Then it is the guard's.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A run under way.
 struct Run<'a> {
@@ -33,6 +42,11 @@ struct Run<'a> {
     store: &'a Store,
     journal: Arc<Journal>,
     keeper: Arc<JournalKeeper>,
+    guard: Guard,
+    /// The application is free, and will not be held any more: from then on the run could do without its guard.
+    given_back: AtomicBool,
+    /// The guard died before that, and the run was cancelled for it.
+    unguarded: AtomicBool,
     /// Ends what the strategies are doing: on the operator's cancel, and on the first failure.
     work: CancellationToken,
     began: jiff::Timestamp,
@@ -55,22 +69,28 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
     let began = jiff::Timestamp::now();
     let start = Instant::now();
     let id = SetId::generate()?;
-    let _lock = InstanceLock::take(session.dirs.instance(), &format!("backup {id}"))?;
+    let what = format!("backup {id}");
+    let _lock = InstanceLock::take_over(session.dirs.instance(), &what, &session.reporter).await?;
     session.reporter.event(&Event::Started {
         what: "backup",
         instance: session.instance().to_owned(),
         set: id.to_string(),
     });
-    super::recover::recover_locked(session).await?;
-    let (application, parts, store) = session.phase(Phase::Plan, plan::make(session)).await?;
+    recover_before(session).await?;
+    let Plan { access, application, parts, store } = session.phase(Phase::Plan, plan::make(session)).await?;
     sweep(session, &store, &id).await?;
     let journal = Arc::new(Journal::create(&session.dirs.runs(), &id)?);
-    journal.write(Record::Begun {
-        instance: session.instance().to_owned(),
-        pid: std::process::id(),
-        boot_id: super::state::boot_id()?,
-    })?;
-    let keeper = Arc::new(JournalKeeper::new(Arc::clone(&journal), session.reporter.clone()));
+    journal.write(Record::Begun { instance: session.instance().to_owned(), host: ProcessId::own()? })?;
+    let keeper = Arc::new(JournalKeeper::new(Arc::clone(&journal), &id, session.reporter.clone()));
+    let guard = match Guard::start(session, &access, &journal, &id).await {
+        Ok(guard) => guard,
+        Err(error) => {
+            journal.write(Record::Ended { ok: false })?;
+            return Err(error);
+        }
+    };
+    keeper.tell(guard.line());
+    drop(access);
     let run = Run {
         session,
         id: &id,
@@ -78,19 +98,23 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
         parts: &parts,
         store: &store,
         journal: Arc::clone(&journal),
-        keeper,
+        keeper: Arc::clone(&keeper),
+        guard,
+        given_back: AtomicBool::new(!application.locks()),
+        unguarded: AtomicBool::new(false),
         work: session.cancel.child_token(),
         began,
         start,
     };
     // A bug in here must not leave the application locked either.
-    let result = std::panic::AssertUnwindSafe(run.forward()).catch_unwind().await.unwrap_or_else(|_| {
+    let result = std::panic::AssertUnwindSafe(run.guarded()).catch_unwind().await.unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Internal, "bkhost itself panicked; the message is above")
             .hint("please report this; the application is given back"))
     });
     match result {
         Ok(manifest) => {
             journal.write(Record::Ended { ok: true })?;
+            run.guard.dismiss().await;
             // The set is published: that old ones could not be removed does not make it a failure.
             if let Err(error) = session.phase(Phase::Prune, prune::after_backup(session, &parts, &store)).await {
                 session.reporter.message(Level::Warning, None, error.to_string());
@@ -98,11 +122,28 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
             Ok(manifest)
         }
         Err(error) => {
-            let undone =
-                session.phase(Phase::Undo, undo::undo(session, &id, &application, &parts, &store, &journal)).await;
+            let error = run.reason(error);
+            let task = Undo::new(session, &id, journal, keeper);
+            let work = undo::undo(&task, application.as_ref(), RELEASE_PATIENCE, &parts, &store);
+            let undone = session.phase(Phase::Undo, work).await;
+            if task.left().is_ok_and(|left| left.held.is_none()) {
+                run.guard.dismiss().await;
+                return Err(match undone {
+                    Ok(()) => error,
+                    Err(left) => error.detail("not undone", left.to_string()),
+                });
+            }
+            // Not dismissed: it goes on as soon as this process has ended.
+            let text = "THE APPLICATION IS STILL LOCKED: the run's guard goes on trying to give it back";
+            session.reporter.message(Level::Error, None, text);
+            let locked = Error::new(ErrorKind::Application, "the application is still locked")
+                .hint(
+                    "the run's guard goes on trying; `bkhost status` shows it, and `bkhost recover` takes over from it",
+                )
+                .because(error);
             Err(match undone {
-                Ok(()) => error,
-                Err(left) => error.detail("not undone", left.to_string()),
+                Ok(()) => locked,
+                Err(left) => locked.detail("not undone", left.to_string()),
             })
         }
     }
@@ -118,7 +159,57 @@ async fn sweep(session: &Session, store: &Store, id: &SetId) -> Result<()> {
     Ok(())
 }
 
+/// Undo what earlier runs left. A snapshot that could not be removed is no reason for not backing up; an application that
+/// is still held is one.
+async fn recover_before(session: &Session) -> Result<()> {
+    let recovered = super::recover::recover_locked(session).await?;
+    if let Some(held) = recovered.held {
+        return Err(held.within("an earlier run died, and the application could not be given back"));
+    }
+    if let Some(failed) = recovered.failed {
+        let text = format!("what an earlier run left could not be undone, and is tried again next time: {failed}");
+        session.reporter.message(Level::Error, None, text);
+    }
+    Ok(())
+}
+
 impl Run<'_> {
+    /// Forward; a guard that dies before the application is given back has the run cancelled.
+    async fn guarded(&self) -> Result<SetManifest> {
+        let mut forward = std::pin::pin!(self.forward());
+        tokio::select! {
+            biased;
+            result = &mut forward => return result,
+            () = self.lost() => {}
+        }
+        if self.given_back.load(Ordering::Relaxed) {
+            let text = "the run's guard has died; the application is free, and the run goes on";
+            self.session.reporter.message(Level::Warning, None, text);
+        } else {
+            self.unguarded.store(true, Ordering::Relaxed);
+            self.work.cancel();
+        }
+        forward.await
+    }
+
+    async fn lost(&self) {
+        self.guard.lost().cancelled().await;
+    }
+
+    /// Why the run failed: what the operator or the guard's death caused is named after that, and not after the first
+    /// thing that was interrupted.
+    fn reason(&self, error: Error) -> Error {
+        if self.session.cancel.is_cancelled() && error.kind() != ErrorKind::Cancelled {
+            return Error::new(ErrorKind::Cancelled, "the run was cancelled").because(error);
+        }
+        if self.unguarded.load(Ordering::Relaxed) {
+            return Error::new(ErrorKind::Internal, "the run's guard has died, and without one nothing is kept locked")
+                .hint("was it killed? The application was given back; run again")
+                .because(error);
+        }
+        error
+    }
+
     async fn forward(&self) -> Result<SetManifest> {
         let mut live = Vec::new();
         for part in self.parts {
@@ -201,7 +292,7 @@ impl Run<'_> {
         };
         let start = Instant::now();
         // Not to be dropped half-way: a lock whose token nobody read would stay.
-        let lock = self.session.phase(Phase::Lock, self.application.lock(&hooks)).await?;
+        let lock = self.session.phase(Phase::Lock, self.guard.lock(&self.application, &hooks)).await?;
         let mut drain = Duration::ZERO;
         let result = async {
             let drain_start = Instant::now();
@@ -211,15 +302,17 @@ impl Run<'_> {
             self.session.phase(Phase::Capture, self.watched_capture(live, lock.as_ref())).await
         }
         .await;
+        self.keeper.releasing();
         if result.is_err() {
-            // What was started must not write on into an application that is in use again.
+            // What was started must not write on into an application that is in use again. What does not go even when it
+            // is killed is stuck in the kernel, and not waited for.
             self.work.cancel();
-            for part in live.iter() {
-                part.gate.shutdown().await;
-            }
+            let reaped = join_all(live.iter().map(|part| part.gate.shutdown()));
+            let _ = tokio::time::timeout(REAP_PATIENCE, reaped).await;
         }
         let outcome = if result.is_ok() { Outcome::Completed } else { Outcome::Cancelled };
         let released = self.session.phase(Phase::Unlock, lock.release(outcome)).await;
+        self.given_back.store(released.is_ok(), Ordering::Relaxed);
         let downtime = Downtime { locked: start.elapsed(), drain };
         match (result, released) {
             (Ok(()), Ok(_)) => {

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::part::{LivePart, Purpose};
-use super::plan;
+use super::plan::{self, Plan};
 use super::session::Session;
 use super::together::together;
 use crate::application::{Application, Finding, Severity};
@@ -54,7 +54,7 @@ pub(super) async fn findings(
 /// # Errors
 /// If the run could not even be planned.
 pub async fn preflight(session: &Session) -> Result<Vec<Found>> {
-    let (application, parts, _) = session.phase(Phase::Plan, plan::make(session)).await?;
+    let Plan { application, parts, .. } = session.phase(Phase::Plan, plan::make(session)).await?;
     let mut live = Vec::new();
     for part in &parts {
         let purpose = Purpose { mode: Mode::DryRun, ..Purpose::plain(session.cancel.child_token()) };

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::check::{self, Found};
 use super::part::Purpose;
-use super::plan;
+use super::plan::{self, Plan};
 use super::session::Session;
 use super::together::levels;
 use crate::archive::id::SetId;
@@ -33,7 +33,7 @@ pub struct Planned {
 /// If the run could not even be planned.
 pub async fn dry_run(session: &Session) -> Result<Planned> {
     let call = |what: String| session.reporter.event(&Event::Call { what, planned: true });
-    let (application, parts, store) = session.phase(Phase::Plan, plan::make(session)).await?;
+    let Plan { application, parts, store, .. } = session.phase(Phase::Plan, plan::make(session)).await?;
     let id = SetId::generate()?;
     let label = id.label(session.instance());
     let cancel: CancellationToken = session.cancel.child_token();

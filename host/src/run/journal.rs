@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::fault::{self, When};
+use super::identity::ProcessId;
 use crate::application::Held;
 use crate::archive::id::SetId;
 use crate::archive::set::SnapshotRecord;
@@ -25,10 +27,16 @@ pub enum Record {
     Begun {
         /// The instance.
         instance: String,
-        /// The process that runs it.
+        /// The process that runs it. After another boot, none of the run's processes lives.
+        #[serde(flatten)]
+        host: ProcessId,
+    },
+    /// The run's process is dead, and another one goes on with its journal.
+    TakenOver {
+        /// What it is: `guard`, `recovery`.
+        by: String,
+        /// Its process.
         pid: u32,
-        /// The machine's boot: after another boot, none of the run's processes lives.
-        boot_id: String,
     },
     /// The application is about to be, or is, held (or was released). Undone by releasing it.
     Application {
@@ -51,8 +59,9 @@ pub enum Record {
     },
     /// A child process (the leader of its process group) was started. Undone by killing the group.
     ChildStarted {
-        /// The process group.
-        pgid: u32,
+        /// The process.
+        #[serde(flatten)]
+        child: ChildRecord,
     },
     /// A child process and its group are gone.
     ChildEnded {
@@ -78,11 +87,67 @@ pub enum Record {
         /// The store.
         store: String,
     },
+    /// A part is no longer configured: nobody can undo what it left, and the operator was told.
+    GivenUp {
+        /// The part.
+        part: String,
+    },
     /// The run is over and left nothing to undo.
     Ended {
         /// Whether it published a set.
         ok: bool,
     },
+}
+
+/// A child process, the leader of its process group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ChildRecord {
+    /// The process group, and its leader.
+    pub pgid: u32,
+    /// When it was started, in clock ticks since the boot: the number alone may be another's later.
+    pub start: u64,
+}
+
+impl Record {
+    /// The names of all sorts of records.
+    pub const KINDS: [&'static str; 14] = [
+        "begun",
+        "taken-over",
+        "application",
+        "capturing",
+        "captured",
+        "child-started",
+        "child-ended",
+        "storing",
+        "publishing",
+        "published",
+        "undone",
+        "abandoned",
+        "given-up",
+        "ended",
+    ];
+
+    /// Which sort it is.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Begun { .. } => "begun",
+            Self::TakenOver { .. } => "taken-over",
+            Self::Application { .. } => "application",
+            Self::Capturing { .. } => "capturing",
+            Self::Captured { .. } => "captured",
+            Self::ChildStarted { .. } => "child-started",
+            Self::ChildEnded { .. } => "child-ended",
+            Self::Storing { .. } => "storing",
+            Self::Publishing => "publishing",
+            Self::Published => "published",
+            Self::Undone { .. } => "undone",
+            Self::Abandoned { .. } => "abandoned",
+            Self::GivenUp { .. } => "given-up",
+            Self::Ended { .. } => "ended",
+        }
+    }
 }
 
 /// A record with its place and time.
@@ -106,6 +171,8 @@ pub struct Journal {
 struct Writer {
     file: File,
     next: u64,
+    /// The length of all whole records.
+    len: u64,
 }
 
 impl Journal {
@@ -125,7 +192,7 @@ impl Journal {
         File::open(runs)
             .and_then(|dir| dir.sync_all())
             .or_error(ErrorKind::Io, || format!("cannot sync {}", runs.display()))?;
-        Ok(Self { path, state: Mutex::new(Writer { file, next: 0 }) })
+        Ok(Self { path, state: Mutex::new(Writer { file, next: 0, len: 0 }) })
     }
 
     /// Go on with the journal of a run that did not end. A torn last record is cut off.
@@ -140,7 +207,7 @@ impl Journal {
             .open(path)
             .and_then(|file| file.set_len(whole).map(|()| file))
             .or_error(ErrorKind::Io, || format!("cannot go on with the journal {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), state: Mutex::new(Writer { file, next: entries.len() as u64 }) })
+        Ok(Self { path: path.to_owned(), state: Mutex::new(Writer { file, next: entries.len() as u64, len: whole }) })
     }
 
     /// Its file.
@@ -154,17 +221,45 @@ impl Journal {
     /// # Errors
     /// If it could not be written and synced: the side effect must not happen then.
     pub fn write(&self, record: Record) -> Result<()> {
+        let kind = record.kind();
         let mut writer = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if fault::is_here(When::Before, kind) {
+            fault::strike();
+        }
         let entry = Entry { seq: writer.next, time: Timestamp::now(), record };
         let mut line =
             serde_json::to_vec(&entry).or_error(ErrorKind::Internal, || "cannot express a journal record as JSON")?;
         line.push(b'\n');
+        let torn = if fault::is_here(When::Torn, kind) { line.len() / 2 } else { 0 };
         writer
-            .file
-            .write_all(&line)
-            .and_then(|()| writer.file.sync_data())
+            .append(&line, torn)
             .or_error(ErrorKind::Io, || format!("cannot write to the run's journal {}", self.path.display()))?;
-        writer.next += 1;
+        if fault::is_here(When::After, kind) {
+            fault::strike();
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Write a record and sync it. With `torn`, a fault strikes when so much of it is written.
+    fn append(&mut self, line: &[u8], torn: usize) -> std::io::Result<()> {
+        let (first, rest) = line.split_at(torn.min(line.len()));
+        let mut write = || {
+            self.file.write_all(first)?;
+            if torn > 0 {
+                fault::strike();
+            }
+            self.file.write_all(rest)?;
+            self.file.sync_data()
+        };
+        if let Err(error) = write() {
+            // A full disk may have taken half of it: the next record must not follow that half.
+            self.file.set_len(self.len)?;
+            return Err(error);
+        }
+        self.next += 1;
+        self.len += line.len() as u64;
         Ok(())
     }
 }
@@ -212,6 +307,34 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
     }
 }
 
+/// Put a damaged journal aside as `<run>.jsonl.damaged`, and go on with what can still be read of it. Gives where it is.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn salvage(path: &Path) -> Result<PathBuf> {
+    let cannot = || format!("cannot put the damaged journal {} aside", path.display());
+    let aside = path.with_extension("jsonl.damaged");
+    let fresh = path.with_extension("jsonl.new");
+    let bytes = std::fs::read(path).or_error(ErrorKind::Io, cannot)?;
+    let put = |to: &Path, bytes: &[u8]| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    put(&aside, &bytes).or_error(ErrorKind::Io, cannot)?;
+    let mut lines = Vec::new();
+    let readable = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Entry>(line).ok());
+    for (seq, entry) in readable.enumerate() {
+        let entry = Entry { seq: seq as u64, ..entry };
+        serde_json::to_writer(&mut lines, &entry).or_error(ErrorKind::Internal, cannot)?;
+        lines.push(b'\n');
+    }
+    put(&fresh, &lines).and_then(|()| std::fs::rename(&fresh, path)).or_error(ErrorKind::Io, cannot)?;
+    let runs = path.parent().unwrap_or(path);
+    File::open(runs).and_then(|dir| dir.sync_all()).or_error(ErrorKind::Io, cannot)?;
+    Ok(aside)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -222,7 +345,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let id = SetId::generate().unwrap();
         let journal = Journal::create(dir.path(), &id).unwrap();
-        journal.write(Record::Begun { instance: "i".into(), pid: 1, boot_id: "b".into() }).unwrap();
+        let host = ProcessId { pid: 1, start: 2, boot_id: "b".into() };
+        journal.write(Record::Begun { instance: "i".into(), host }).unwrap();
         journal.write(Record::Capturing { part: "home".into(), label: "l".into() }).unwrap();
         journal.write(Record::Ended { ok: true }).unwrap();
         let path = dir.path().join(format!("{id}.jsonl"));
@@ -236,6 +360,34 @@ mod tests {
         assert_eq!(entries.len(), 3);
         assert!(matches!(entries[1].record, Record::Capturing { ref part, .. } if part == "home"));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    /// Each sort of record has its fault points, since `write` has; the crash tests learn the sorts from this list.
+    #[test]
+    fn the_list_of_kinds_is_complete() {
+        let unknown = serde_json::from_str::<Record>(r#"{"record":"?"}"#).unwrap_err().to_string();
+        let (_, listed) = unknown.split_once("expected one of ").unwrap();
+        let (listed, _) = listed.split_once(" at ").unwrap_or((listed, ""));
+        let known: Vec<&str> = listed.split(", ").map(|name| name.trim_matches('`')).collect();
+        let mut kinds = Record::KINDS.to_vec();
+        kinds.sort_unstable();
+        let mut sorted = known;
+        sorted.sort_unstable();
+        assert_eq!(sorted, kinds);
+        let entry = serde_json::to_value(Record::ChildStarted { child: ChildRecord { pgid: 1, start: 2 } }).unwrap();
+        assert_eq!(entry["record"], "child-started");
+    }
+
+    #[test]
+    fn a_journal_goes_on_after_a_torn_record() {
+        let (_dir, path) = sample();
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        let journal = Journal::reopen(&path).unwrap();
+        journal.write(Record::Publishing).unwrap();
+        let entries = read(&path).unwrap();
+        assert!(matches!(entries[2].record, Record::Publishing));
+        assert_eq!(entries.len(), 3);
     }
 
     #[test]
@@ -256,6 +408,21 @@ mod tests {
         bytes[3] = b'\x07';
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::Damaged);
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_damaged_journal_is_used_and_the_rest_kept_aside() {
+        let (_dir, path) = sample();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[3] = b'\x07';
+        std::fs::write(&path, &bytes).unwrap();
+        let aside = salvage(&path).unwrap();
+        assert_eq!(std::fs::read(&aside).unwrap(), bytes);
+        assert_eq!(std::fs::metadata(&aside).unwrap().permissions().mode() & 0o777, 0o600);
+        let entries = read(&path).unwrap();
+        assert_eq!(entries.len(), 2);
+        assert!(matches!(entries[0].record, Record::Capturing { .. }));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

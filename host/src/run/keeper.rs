@@ -1,12 +1,14 @@
 //! Ties the application and the gate to the run's journal.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 
-use super::journal::{Journal, Record};
+use super::guard::GuardLine;
+use super::journal::{ChildRecord, Journal, Record};
 use crate::application::{Held, Keeper};
-use crate::capability::Witness;
+use crate::archive::SetId;
+use crate::capability::{Witness, start_time};
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::report::{Level, Reporter};
 
@@ -14,13 +16,27 @@ use crate::report::{Level, Reporter};
 pub(super) struct JournalKeeper {
     journal: Arc<Journal>,
     reporter: Reporter,
+    owner: String,
+    guard: OnceLock<GuardLine>,
 }
 
 impl JournalKeeper {
     /// A keeper for this run.
     #[must_use]
-    pub(super) fn new(journal: Arc<Journal>, reporter: Reporter) -> Self {
-        Self { journal, reporter }
+    pub(super) fn new(journal: Arc<Journal>, id: &SetId, reporter: Reporter) -> Self {
+        Self { journal, reporter, owner: id.to_string(), guard: OnceLock::new() }
+    }
+
+    /// From now on, tell this guard too what is held.
+    pub(super) fn tell(&self, guard: GuardLine) {
+        let _ = self.guard.set(guard);
+    }
+
+    /// The application is about to be given back.
+    pub(super) fn releasing(&self) {
+        if let Some(guard) = self.guard.get() {
+            guard.releasing();
+        }
     }
 
     fn child(&self, record: Record) {
@@ -36,17 +52,27 @@ impl JournalKeeper {
 impl Keeper for JournalKeeper {
     async fn note(&self, held: &Held) -> Result<()> {
         let journal = Arc::clone(&self.journal);
-        let held = held.clone();
+        let noted = held.clone();
         // A sync can take long on a busy disk; the runtime has other things to do.
-        tokio::task::spawn_blocking(move || journal.write(Record::Application { held }))
+        tokio::task::spawn_blocking(move || journal.write(Record::Application { held: noted }))
             .await
-            .or_error(ErrorKind::Internal, || "the journal's writer ended")?
+            .or_error(ErrorKind::Internal, || "the journal's writer ended")??;
+        if let Some(guard) = self.guard.get() {
+            guard.held(held);
+        }
+        Ok(())
     }
 }
 
 impl Witness for JournalKeeper {
+    fn owner(&self) -> &str {
+        &self.owner
+    }
+
     fn child_started(&self, pgid: u32, _argv: &[String]) {
-        self.child(Record::ChildStarted { pgid });
+        // Not reaped yet, whatever became of it: there is a start time.
+        let start = start_time(pgid).unwrap_or_default();
+        self.child(Record::ChildStarted { child: ChildRecord { pgid, start } });
     }
 
     fn child_ended(&self, pgid: u32) {

@@ -4,7 +4,8 @@
 use crate::application::Held;
 use crate::archive::set::SnapshotRecord;
 
-use super::journal::{Entry, Record};
+use super::identity::ProcessId;
+use super::journal::{ChildRecord, Entry, Record};
 
 /// What a part left at its vendor.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +23,10 @@ pub(super) struct PartLeft {
 pub(super) struct Leftovers {
     /// The application, if it is (or may be) held.
     pub held: Option<Held>,
-    /// Process groups that were started and not seen to end.
-    pub groups: Vec<u32>,
+    /// The process that ran it.
+    pub host: Option<ProcessId>,
+    /// Children that were started and not seen to end.
+    pub children: Vec<ChildRecord>,
     /// Snapshots that belong to no published set, in the order in which they were begun.
     pub parts: Vec<PartLeft>,
     /// Stores that hold an unpublished set.
@@ -47,12 +50,20 @@ impl Leftovers {
         left
     }
 
+    /// Whether nothing is left to undo.
+    #[must_use]
+    pub(super) fn is_nothing(&self) -> bool {
+        let stored = !self.published && !self.stores.is_empty();
+        self.held.is_none() && self.children.is_empty() && self.parts.is_empty() && !stored
+    }
+
     fn apply(&mut self, record: &Record) {
         match record {
-            Record::Begun { .. } => {}
+            Record::Begun { host, .. } => self.host = Some(host.clone()),
+            Record::TakenOver { .. } => {}
             Record::Application { held } => self.held = held.is_open().then(|| held.clone()),
-            Record::ChildStarted { pgid } => self.groups.push(*pgid),
-            Record::ChildEnded { pgid } => self.groups.retain(|group| group != pgid),
+            Record::ChildStarted { child } => self.children.push(*child),
+            Record::ChildEnded { pgid } => self.children.retain(|child| child.pgid != *pgid),
             Record::Capturing { part, label } => {
                 self.parts.push(PartLeft { part: part.clone(), label: label.clone(), snapshot: None });
             }
@@ -61,7 +72,7 @@ impl Leftovers {
                     left.snapshot = Some(snapshot.clone());
                 }
             }
-            Record::Undone { part } => self.parts.retain(|left| left.part != *part),
+            Record::Undone { part } | Record::GivenUp { part } => self.parts.retain(|left| left.part != *part),
             Record::Storing { store } => self.stores.push(store.clone()),
             Record::Abandoned { store } => self.stores.retain(|left| left != store),
             Record::Publishing => self.publishing = true,

@@ -4,16 +4,21 @@
 //! prune. Each side effect is in the [journal] before it happens; a run that fails, and a recovery after one that died, undo
 //! what the journal shows, the application first.
 
+mod access;
 mod archived;
 mod archiving;
 mod backup;
 mod cancel;
 mod check;
 mod dry;
+mod fault;
+mod guard;
+mod identity;
 pub mod journal;
 mod keeper;
 mod leftovers;
 mod lock;
+mod orphans;
 mod part;
 mod plan;
 mod proof;
@@ -29,9 +34,11 @@ pub use backup::backup;
 pub use cancel::on_signals;
 pub use check::{Found, preflight};
 pub use dry::{Planned, dry_run};
+pub use fault::fault_points;
+pub use guard::stand as guard;
 pub use proof::{Verified, verify_set};
 pub use prune::{Pruned, blocking, prune_instance as prune};
-pub use recover::recover;
+pub use recover::{Recovered, recover};
 pub use restore::{Request as RestoreRequest, Restored, restore};
 pub use session::Session;
 pub use state::{StateDirs, default_state};

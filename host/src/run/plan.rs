@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::access::Access;
 use super::part::Part;
 use super::session::Session;
 use crate::application::Application;
@@ -9,16 +10,29 @@ use crate::capability::Consistency;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
 
+/// What a run works with.
+pub(super) struct Plan {
+    /// What the guard has to know of the application.
+    pub(super) access: Access,
+    /// What is locked.
+    pub(super) application: Arc<dyn Application>,
+    /// What is backed up.
+    pub(super) parts: Vec<Part>,
+    /// Where to.
+    pub(super) store: Store,
+}
+
 /// Load everything that a run needs, and refuse what cannot work.
 ///
 /// # Errors
 /// If the configuration, a plugin or a grant is wrong, or if a run without a lock was asked for that cannot be consistent.
-pub(super) async fn make(session: &Session) -> Result<(Arc<dyn Application>, Vec<Part>, Store)> {
-    let application = session.application().await?;
+pub(super) async fn make(session: &Session) -> Result<Plan> {
+    let access = Access::resolve(&session.config.application).await?;
+    let application = access.connect()?;
     let parts = session.parts().await?;
     let store = session.store()?;
     refuse_copies_without_a_lock(session, &parts)?;
-    Ok((application, parts, store))
+    Ok(Plan { access, application, parts, store })
 }
 
 fn refuse_copies_without_a_lock(session: &Session, parts: &[Part]) -> Result<()> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Access;
 use super::part::Part;
 use super::state::StateDirs;
-use crate::application::bitbucket::{Bitbucket, Settings};
-use crate::application::{Application, NoApplication};
-use crate::config::{self, Config};
+use crate::application::Application;
+use crate::config::Config;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::plugin::PluginHost;
 use crate::report::{Event, Phase, Reporter};
@@ -41,17 +41,7 @@ impl Session {
     /// # Errors
     /// If its settings cannot work or its password cannot be had.
     pub async fn application(&self) -> Result<Arc<dyn Application>> {
-        match &self.config.application {
-            config::Application::None(_) => Ok(Arc::new(NoApplication)),
-            config::Application::Bitbucket(bitbucket) => {
-                let resolved = bitbucket.password.resolve("[application] password").await?;
-                let mut settings = Settings::new(&bitbucket.url, &bitbucket.username, resolved.secret);
-                settings.drain_timeout = bitbucket.drain_timeout.0;
-                settings.max_lock_time = bitbucket.max_lock_time.0;
-                settings.zero_downtime = bitbucket.zero_downtime;
-                Ok(Arc::new(Bitbucket::new(settings)?))
-            }
-        }
+        Access::resolve(&self.config.application).await?.connect()
     }
 
     /// The parts of the configuration, their plugins loaded and their config checked.

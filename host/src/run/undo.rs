@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio_util::sync::CancellationToken;
 
 use super::journal::{self, Journal, Record};
 use super::keeper::JournalKeeper;
 use super::leftovers::{Leftovers, PartLeft};
+use super::orphans;
 use super::part::{Part, Purpose};
 use super::prune::blocking;
 use super::session::Session;
@@ -23,70 +23,154 @@ use crate::store::Store;
 
 /// How long a strategy may take to undo its part.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long the application is asked to take the lock back.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(600);
 
-/// Undo what the journal of run `id` shows. Each step is tried, whatever becomes of the others.
+/// What is worked with to undo one run.
+pub(super) struct Undo<'a> {
+    session: &'a Session,
+    id: &'a SetId,
+    journal: Arc<Journal>,
+    keeper: Arc<JournalKeeper>,
+}
+
+impl<'a> Undo<'a> {
+    /// Undo the run `id`, whose journal this is.
+    pub(super) fn new(session: &'a Session, id: &'a SetId, journal: Arc<Journal>, keeper: Arc<JournalKeeper>) -> Self {
+        Self { session, id, journal, keeper }
+    }
+
+    /// What is left, as the journal stands.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub(super) fn left(&self) -> Result<Leftovers> {
+        Ok(Leftovers::of(&journal::read(self.journal.path())?))
+    }
+
+    /// Kill what it left running, if its process is dead.
+    pub(super) async fn kill_children(&self) -> Result<()> {
+        for pgid in orphans::kill(self.id, &self.left()?, &self.session.reporter).await {
+            self.note(Record::ChildEnded { pgid });
+        }
+        Ok(())
+    }
+
+    /// Give the application back, if it is held.
+    ///
+    /// # Errors
+    /// If it could not be confirmed.
+    pub(super) async fn give_back(&self, application: &dyn Application, patience: Duration) -> Result<()> {
+        let Some(held) = self.left()?.held else { return Ok(()) };
+        self.keeper.releasing();
+        let hooks = Hooks {
+            keeper: Arc::clone(&self.keeper) as _,
+            reporter: self.session.reporter.clone(),
+            cancel: CancellationToken::new(),
+        };
+        application.release(&held, Outcome::Cancelled, patience, &hooks).await.map(|_| ())
+    }
+
+    /// Undo snapshots and objects; of a set that is published, only what was made for reading. Each step is tried,
+    /// whatever becomes of the others. Gives what failed.
+    pub(super) async fn clean(&self, parts: &[Part], store: &Store) -> Vec<Error> {
+        let mut failures = Vec::new();
+        let (left, published) = match self.state(store).await {
+            Ok(state) => state,
+            Err(error) => return vec![error],
+        };
+        if published {
+            let text = format!("set {} is published: it stays, with its snapshots", self.id);
+            self.session.reporter.message(Level::Info, None, text);
+            if !left.published {
+                self.note(Record::Published);
+            }
+        }
+        for left in &left.parts {
+            let Some(part) = parts.iter().find(|part| part.name() == left.part) else {
+                self.give_up(left);
+                continue;
+            };
+            match undo_part(self.session, part, left, published, &self.keeper).await {
+                Ok(()) => self.note(Record::Undone { part: left.part.clone() }),
+                Err(error) => failures.push(error),
+            }
+        }
+        for place in left.stores.iter().filter(|_| !published) {
+            match abandon(store, self.session.instance(), self.id).await {
+                Ok(()) => self.note(Record::Abandoned { store: place.clone() }),
+                Err(error) => failures.push(error),
+            }
+        }
+        failures
+    }
+
+    /// All is undone.
+    ///
+    /// # Errors
+    /// If the journal cannot be written to.
+    pub(super) fn end(&self) -> Result<()> {
+        let ok = self.left()?.published;
+        self.journal.write(Record::Ended { ok })
+    }
+
+    /// A journal that misses a record may not know that the set was published: the store knows it in any case.
+    async fn state(&self, store: &Store) -> Result<(Leftovers, bool)> {
+        let left = self.left()?;
+        let stored = !left.stores.is_empty() || left.publishing;
+        let published = left.published || (stored && is_published(store, self.session.instance(), self.id).await?);
+        Ok((left, published))
+    }
+
+    /// What was undone is undone, even if that cannot be written down: it is tried again then, to no harm.
+    fn note(&self, record: Record) {
+        if let Err(error) = self.journal.write(record) {
+            self.session.reporter.message(Level::Warning, None, error.to_string());
+        }
+    }
+
+    /// Waiting for a part that was removed from the configuration would keep every later run from starting.
+    fn give_up(&self, left: &PartLeft) {
+        let text = format!(
+            "part `{}` is no longer configured: what its run left with its vendor stays there; remove `{}` with the \
+             vendor's own tool",
+            left.part, left.label
+        );
+        self.session.reporter.message(Level::Error, None, text);
+        self.note(Record::GivenUp { part: left.part.clone() });
+    }
+}
+
+/// Undo what a run of this process has left.
 ///
 /// # Errors
 /// What could not be undone.
 pub(super) async fn undo(
-    session: &Session,
-    id: &SetId,
-    application: &Arc<dyn Application>,
+    undo: &Undo<'_>,
+    application: &dyn Application,
+    patience: Duration,
     parts: &[Part],
     store: &Store,
-    journal: &Arc<Journal>,
 ) -> Result<()> {
-    let left = Leftovers::of(&journal::read(journal.path())?);
-    let keeper = Arc::new(JournalKeeper::new(Arc::clone(journal), session.reporter.clone()));
-    let mut failures = Vec::new();
-    for group in &left.groups {
-        // They were the run's; one that is gone is what is wanted.
-        if let Some(pid) = i32::try_from(*group).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
+    // An application that does not answer does not keep the snapshots from being undone.
+    let (given_back, failures) = tokio::join!(undo.give_back(application, patience), undo.clean(parts, store));
+    match combine(given_back.err().into_iter().chain(failures)) {
+        None => undo.end(),
+        Some(error) => Err(error),
     }
-    if let Some(held) = &left.held {
-        let hooks = Hooks {
-            keeper: Arc::clone(&keeper) as _,
-            reporter: session.reporter.clone(),
-            cancel: CancellationToken::new(),
-        };
-        if let Err(error) = application.release(held, Outcome::Cancelled, RELEASE_PATIENCE, &hooks).await {
-            failures.push(error);
-        }
-    }
-    if left.published || (left.publishing && is_published(store, session.instance(), id).await?) {
-        session.reporter.message(Level::Info, None, format!("set {id} is published: its snapshots stay"));
-    } else {
-        for left in &left.parts {
-            match undo_part(session, parts, left, &keeper).await {
-                Ok(()) => journal.write(Record::Undone { part: left.part.clone() })?,
-                Err(error) => failures.push(error),
-            }
-        }
-        for place in &left.stores {
-            match abandon(store, session.instance(), id).await {
-                Ok(()) => journal.write(Record::Abandoned { store: place.clone() })?,
-                Err(error) => failures.push(error),
-            }
-        }
-    }
-    if failures.is_empty() {
-        return journal.write(Record::Ended { ok: false });
-    }
-    let mut failures = failures.into_iter();
-    let first = failures.next().unwrap_or_else(|| Error::new(ErrorKind::Internal, "a failure got lost"));
-    Err(failures.fold(first, |first, other| first.detail("also", other.to_string())))
+}
+
+/// The first failure, with the others as its details.
+pub(super) fn combine(failures: impl IntoIterator<Item = Error>) -> Option<Error> {
+    failures.into_iter().reduce(|first, other| first.detail("also", other.to_string()))
 }
 
 /// In a fresh instance: the one that captured may have been stopped in the middle of it.
-async fn undo_part(session: &Session, parts: &[Part], left: &PartLeft, keeper: &Arc<JournalKeeper>) -> Result<()> {
-    let part = parts.iter().find(|part| part.name() == left.part).ok_or_else(|| {
-        Error::new(ErrorKind::Config, format!("part `{}` is no longer configured: `{}` is left", left.part, left.label))
-            .hint("remove it with the vendor's own tool")
-    })?;
+async fn undo_part(
+    session: &Session,
+    part: &Part,
+    left: &PartLeft,
+    published: bool,
+    keeper: &Arc<JournalKeeper>,
+) -> Result<()> {
     session
         .reporter
         .event(&Event::Call { what: format!("part `{}`: discard {}", left.part, left.label), planned: false });
@@ -96,6 +180,11 @@ async fn undo_part(session: &Session, parts: &[Part], left: &PartLeft, keeper: &
     let work = async {
         if let Some(snapshot) = &left.snapshot {
             live.instance.close(snapshot).await?;
+        }
+        if published {
+            return Ok(());
+        }
+        if let Some(snapshot) = &left.snapshot {
             live.instance.delete(snapshot).await?;
         }
         // Also after a delete: a capture that failed half-way through several datasets left no record.

@@ -83,6 +83,26 @@ impl BitbucketLock {
         })
     }
 
+    /// Goes on with a lock that another process took.
+    pub(super) fn adopt(api: Arc<Api>, settings: &Settings, held: Held, hooks: &Hooks) -> Result<Self> {
+        let HeldState::Bitbucket { unlock_token: Some(token), .. } = &held.state else {
+            return Err(Error::new(ErrorKind::Internal, "Bitbucket's lock was passed on without its token"));
+        };
+        let passed = Timestamp::now().duration_since(held.since);
+        let passed = std::time::Duration::try_from(passed).unwrap_or_default();
+        Ok(Self {
+            api,
+            hooks: hooks.clone(),
+            token: token.clone(),
+            held: Mutex::new(held),
+            drain_timeout: settings.drain_timeout,
+            max_lock_time: settings.max_lock_time,
+            until: after(settings.max_lock_time.saturating_sub(passed)),
+            percent: AtomicU8::new(0),
+            released: tokio::sync::Mutex::new(None),
+        })
+    }
+
     fn snapshot(&self) -> Held {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

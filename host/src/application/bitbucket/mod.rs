@@ -217,6 +217,12 @@ impl Application for Bitbucket {
         Ok(Arc::new(lock))
     }
 
+    fn adopt(&self, held: Held, hooks: &Hooks) -> Result<Arc<dyn Lock>> {
+        let HeldState::Bitbucket { url, .. } = &held.state;
+        let api = self.api_of(url)?;
+        Ok(Arc::new(lock::BitbucketLock::adopt(api, &self.settings, held, hooks)?))
+    }
+
     async fn release(&self, held: &Held, outcome: Outcome, patience: Duration, hooks: &Hooks) -> Result<Release> {
         if !held.is_open() {
             return Ok(Release::Gone);

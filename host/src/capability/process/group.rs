@@ -1,14 +1,14 @@
 //! Signals for a command and everything it started.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::Duration;
 
-use rustix::process::{
-    Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal, test_kill_process_group,
-};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-/// The variable that marks all that a command starts.
+use super::table;
+
+/// The variable that marks all that a command starts. Its value is the command's owner (a run's id, or nothing), a
+/// colon, and the command's own mark.
 pub(super) const MARK: &str = "BKHOST_COMMAND";
 
 /// A process group. As long as its leader is not reaped, its number cannot belong to anyone else.
@@ -68,20 +68,11 @@ impl Drop for Group {
 
 /// Kills every process with this mark; whether there was a new one.
 fn kill_all_marked(wanted: &[u8], killed: &mut BTreeSet<i32>) -> bool {
-    let marked = |pid: i32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|b| *b == 0).any(|variable| variable == wanted)
-    };
     let mut found = false;
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        if killed.contains(&pid) || !marked(pid) {
-            continue;
-        }
-        // The number could be another process' by now: hold the process first, then look again.
-        let Some(fd) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { continue };
-        if marked(pid) && pidfd_send_signal(&fd, Signal::KILL).is_ok() {
-            killed.insert(pid);
+    for process in table::all() {
+        let marked = !killed.contains(&process.pid) && process.environment_has(|variable| variable == wanted);
+        if marked && process.kill() {
+            killed.insert(process.pid);
             found = true;
         }
     }

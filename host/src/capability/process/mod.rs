@@ -1,13 +1,15 @@
 //! Running commands: one process group each, under a deadline, reaped before anything reports its end.
 //!
-//! What ends a command (its deadline, a cancel, [`Process::kill`]) sends SIGTERM to its group and, two seconds later,
-//! SIGKILL. Processes that left the group (`setsid`) are found by a mark in their environment and killed with it; only
+//! What ends a command (its deadline, a cancel, [`Process::kill`]) sends SIGTERM to its group and, two seconds later
+//! (half a second after a cancel), SIGKILL. Processes that left the group (`setsid`) are found by a mark in their environment and killed with it; only
 //! one that also cleared its environment could stay. Once a command has ended by itself, what it left behind in its
 //! group is killed, and so is, after two seconds, what still holds its stdout or stderr.
 
 mod group;
+mod orphans;
 mod output;
 mod running;
+mod table;
 
 use std::fmt;
 use std::io::Read;
@@ -20,9 +22,11 @@ use super::slots::Forms;
 use super::units::Span;
 use super::{CallError, Code};
 
+pub use orphans::{Leader, kill_orphans};
 pub use output::Output;
 use running::after;
 pub(super) use running::{Ending, Options, Running, launch};
+pub use table::start_time;
 
 /// The longest line that `read-line` takes.
 const MAX_LINE: usize = 1 << 20;
@@ -60,6 +64,10 @@ impl Completed {
 
 /// Told about each process group, so that a journal can name what has to be killed after a crash.
 pub trait Witness: Send + Sync {
+    /// Whose the commands are: the id of a run, or nothing. All that they start is marked with it.
+    fn owner(&self) -> &str {
+        ""
+    }
     /// A command was started as the leader of this group.
     fn child_started(&self, pgid: u32, argv: &[String]);
     /// The group is gone and reaped.

@@ -23,6 +23,8 @@ use crate::capability::mask::Mask;
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
+/// The same when the run is cancelled: the application may be locked, and waits for it.
+const CANCEL_GRACE: Duration = Duration::from_millis(500);
 /// How long others may hold the pipes of a command that has ended.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a process that was sent SIGKILL may take to go: longer only if the kernel is stuck.
@@ -75,10 +77,11 @@ pub(in crate::capability) struct Launched {
 ///
 /// # Errors
 /// The system's.
-pub(in crate::capability) fn launch(mut command: Command, stdin: bool) -> io::Result<Launched> {
+pub(in crate::capability) fn launch(mut command: Command, stdin: bool, owner: &str) -> io::Result<Launched> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let mark: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let random: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let mark = format!("{owner}:{random}");
     command
         .env(MARK, &mark)
         .stdin(if stdin { Stdio::piped() } else { Stdio::null() })
@@ -376,7 +379,8 @@ impl Watcher {
         let mut escaped = ending != Ending::Exited;
         if escaped {
             self.group.signal(Signal::TERM);
-            let _gone_by_itself = timeout(GRACE, self.exit.readable()).await;
+            let grace = if ending == Ending::Cancelled { CANCEL_GRACE } else { GRACE };
+            let _gone_by_itself = timeout(grace, self.exit.readable()).await;
         } else {
             // It has ended and is not reaped yet: its group's number is still ours.
             let lingering = async {

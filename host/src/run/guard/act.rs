@@ -1,0 +1,143 @@
+//! What a guard does once its run is dead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::keepers::{InTheJournal, Memory};
+use super::message::Task;
+use crate::application::{Application, Held, Hooks, Outcome, Stage};
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Level, Reporter};
+use crate::run::journal::{self, Journal, Record};
+use crate::run::leftovers::Leftovers;
+use crate::run::lock::{GUARD, InstanceLock};
+use crate::run::orphans;
+
+/// How long the first try to unlock may take, and each further one, while the instance's lock is held.
+const FIRST_TRY: Duration = Duration::from_secs(5);
+const TRY: Duration = Duration::from_secs(20);
+/// The longest pause between two tries.
+const PAUSE: Duration = Duration::from_secs(30);
+/// A lock whose token nobody knows is looked at for so long.
+const UNKNOWN: Duration = Duration::from_secs(600);
+
+/// A dead run, and what it takes to clean up after it.
+pub(super) struct Duty {
+    pub(super) task: Task,
+    pub(super) application: Arc<dyn Application>,
+    pub(super) memory: Memory,
+    pub(super) reporter: Reporter,
+}
+
+impl Duty {
+    /// Kill the run's children, then give the application back, however long it takes.
+    pub(super) async fn act(self) -> Result<()> {
+        let entries = journal::read(&self.task.journal).unwrap_or_default();
+        // Before the unlock: they must not write on into an application that is in use again.
+        let mut killed = Some(orphans::kill(&self.task.run, &Leftovers::of(&entries), &self.reporter).await);
+        let start = Instant::now();
+        let mut pause = Duration::from_secs(1);
+        let mut patience = FIRST_TRY;
+        loop {
+            match InstanceLock::take(&self.task.dir, &format!("{GUARD} {}", self.task.run)) {
+                Ok(_lock) => match self.release(&mut killed, patience).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => {
+                        self.tell(&error);
+                        if self.is_hopeless() && start.elapsed() >= UNKNOWN {
+                            return Err(error);
+                        }
+                    }
+                },
+                Err(error) if error.kind() == ErrorKind::Busy => {
+                    // Another bkhost undoes this run, or is the very process that died a moment ago.
+                    if !self.is_held() {
+                        return Ok(());
+                    }
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+                // The disk fails: the application must come back all the same.
+                Err(_) => match self.release(&mut killed, patience).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => self.tell(&error),
+                },
+            }
+            patience = TRY;
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE);
+        }
+    }
+
+    async fn release(&self, killed: &mut Option<Vec<u32>>, patience: Duration) -> Result<()> {
+        let entries = journal::read(&self.task.journal).unwrap_or_default();
+        let left = Leftovers::of(&entries);
+        if left.ended {
+            return Ok(());
+        }
+        let journal = Journal::reopen(&self.task.journal).ok();
+        if let (Some(journal), Some(killed)) = (&journal, killed.take()) {
+            // Best effort: with a full disk, the application must come back all the same.
+            let _ = journal.write(Record::TakenOver { by: "guard".to_owned(), pid: std::process::id() });
+            for pgid in killed {
+                let _ = journal.write(Record::ChildEnded { pgid });
+            }
+        }
+        let Some(held) = self.held() else {
+            // The guard's own locking may have ended with a release that nobody could note.
+            if let (Some(journal), Some(_), Some(memory)) = (&journal, &left.held, self.memory.get()) {
+                let _ = journal.write(Record::Application { held: memory });
+            }
+            return Ok(());
+        };
+        let hooks = Hooks {
+            keeper: Arc::new(InTheJournal { memory: self.memory.clone(), journal }),
+            reporter: self.reporter.clone(),
+            cancel: CancellationToken::new(),
+        };
+        let release = self.application.release(&held, Outcome::Cancelled, patience, &hooks).await?;
+        let text = format!(
+            "{} is free again ({release:?}); what else the run left is undone by `bkhost recover`, or by the next run",
+            self.application.describe()
+        );
+        self.reporter.message(Level::Warning, None, text);
+        Ok(())
+    }
+
+    /// What is held: the journal's word, unless memory is further. Only the guard may know the token, and only another
+    /// process' journal record may know that it is released.
+    fn held(&self) -> Option<Held> {
+        let journalled = journal::read(&self.task.journal)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|entry| if let Record::Application { held } = entry.record { Some(held) } else { None })
+            .next_back();
+        let latest = match (journalled, self.memory.get()) {
+            (Some(journalled), Some(memory)) if memory.stage > journalled.stage => Some(memory),
+            (None, memory) => memory,
+            (journalled, _) => journalled,
+        };
+        latest.filter(Held::is_open)
+    }
+
+    fn is_held(&self) -> bool {
+        self.held().is_some()
+    }
+
+    /// Nobody knows the token: what is left is to see whether the lock is gone.
+    fn is_hopeless(&self) -> bool {
+        self.held().is_some_and(|held| held.stage == Stage::Intended)
+    }
+
+    fn tell(&self, error: &Error) {
+        let hint = error.hint_text().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        self.reporter.message(
+            Level::Error,
+            None,
+            format!("THE APPLICATION IS STILL LOCKED; its guard goes on trying: {error}{hint}"),
+        );
+    }
+}
