@@ -149,7 +149,7 @@ impl Watch {
         reporter.message(
             Level::Error,
             None,
-            format!("the run {} (process {}) {why}: its guard gives the application back", task.run, task.host.pid),
+            format!("the run {} (process {}) {why}: its guard takes over", task.run, task.host.pid),
         );
         if let Some(locking) = self.locking.take() {
             // It ends by itself, and has unlocked if it could: nobody takes note of a lock any more.
