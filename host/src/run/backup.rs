@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -33,6 +34,9 @@ const REAP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the application is asked once more, after all that the lock's own release tried. Then it is the guard's.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The application is told how far the capture is this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A run under way.
 struct Run<'a> {
     session: &'a Session,
@@ -51,6 +55,8 @@ struct Run<'a> {
     work: CancellationToken,
     began: jiff::Timestamp,
     start: Instant,
+    /// Parts whose consistency point is fixed.
+    captured: AtomicUsize,
 }
 
 /// How long the application was held.
@@ -105,6 +111,7 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
         work: session.cancel.child_token(),
         began,
         start,
+        captured: AtomicUsize::new(0),
     };
     // A bug in here must not leave the application locked either.
     let result = std::panic::AssertUnwindSafe(run.guarded()).catch_unwind().await.unwrap_or_else(|_| {
@@ -337,8 +344,20 @@ impl Run<'_> {
                 let _ = capture.await;
                 return Err(lost);
             }
+            () = self.tell_progress(lock) => {}
         }
         lock.confirm().await
+    }
+
+    /// Tell the application how many parts are captured, as long as it lasts. A capture that is over in a moment is not
+    /// made longer by it.
+    async fn tell_progress(&self, lock: &dyn Lock) {
+        loop {
+            tokio::time::sleep(PROGRESS_INTERVAL).await;
+            let captured = self.captured.load(Ordering::Relaxed).saturating_mul(99);
+            let percent = captured.checked_div(self.parts.len()).unwrap_or_default();
+            lock.progress(u8::try_from(percent).unwrap_or(99)).await;
+        }
     }
 
     async fn capture(&self, live: &mut [LivePart<'_>]) -> Result<()> {
@@ -358,6 +377,7 @@ impl Run<'_> {
         let snapshot = part.instance.capture(label).await?;
         self.journal.write(Record::Captured { part: name, snapshot: snapshot.clone() })?;
         part.snapshot = Some(snapshot);
+        self.captured.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
