@@ -159,6 +159,14 @@ pub(super) enum Command {
     },
     /// Undo what a run that died has left, and give the application back
     Recover,
+    /// Cancel the run under way: the application is given back, and what the run made is undone
+    Cancel,
+    /// Show the run under way and the last ones: how far they are, and whether the application is held
+    Status {
+        /// Print the tokens that unlock the application and cancel its backup too
+        #[arg(long)]
+        show_tokens: bool,
+    },
     /// Watch over a run: started by it
     #[command(hide = true)]
     Guard {

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, no logic.
 
 mod args;
+mod cancel;
 mod check;
 mod config;
 mod context;
@@ -16,6 +17,7 @@ mod restore;
 mod run;
 mod show;
 mod simulate;
+mod status;
 mod verify;
 
 use std::process::ExitCode;
@@ -64,6 +66,8 @@ async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
             restore::restore(&context, &id, part, to, confirm, &place).await
         }
         Command::Prune { keep_last, dry_run, place } => prune::prune(&context, keep_last, dry_run, &place).await,
+        Command::Cancel => cancel::cancel(&context).await,
+        Command::Status { show_tokens } => status::status(&context, show_tokens),
         Command::Guard { .. } => guard::guard().await,
         Command::FaultPoints => guard::fault_points(),
         Command::Recover => recover::recover(&context).await,

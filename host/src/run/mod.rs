@@ -27,11 +27,12 @@ mod recover;
 mod restore;
 mod session;
 mod state;
+mod status;
 mod together;
 mod undo;
 
 pub use backup::backup;
-pub use cancel::on_signals;
+pub use cancel::{cancel_other, on_signals};
 pub use check::{Found, preflight};
 pub use dry::{Planned, dry_run};
 pub use fault::fault_points;
@@ -42,3 +43,4 @@ pub use recover::{Recovered, recover};
 pub use restore::{Request as RestoreRequest, Restored, restore};
 pub use session::Session;
 pub use state::{StateDirs, default_state};
+pub use status::{HeldStatus, RunStatus, Status, status};

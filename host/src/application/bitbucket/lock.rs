@@ -56,7 +56,7 @@ impl BitbucketLock {
         };
         hooks.keeper.note(&held).await?;
         call(hooks, "lock Bitbucket");
-        let token = match token_call(&api, hooks, "for Bitbucket to lock", api.lock()).await {
+        let token = match token_call(&api, hooks, "Bitbucket to lock", api.lock()).await {
             Ok(token) => token,
             Err(failed) => return Err(not_locked(&api, &held, failed, hooks).await),
         };
@@ -109,7 +109,7 @@ impl BitbucketLock {
 
     async fn begin(&self) -> Result<()> {
         call(&self.hooks, "begin Bitbucket's backup, which drains it");
-        let begun = token_call(&self.api, &self.hooks, "for Bitbucket to begin", self.api.begin(&self.token)).await?;
+        let begun = token_call(&self.api, &self.hooks, "Bitbucket to begin", self.api.begin(&self.token)).await?;
         let running = begun.is_running();
         let held = {
             let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -191,7 +191,7 @@ impl Lock for BitbucketLock {
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(cancelled()),
-            result = told(&self.hooks, "for Bitbucket to drain", self.poll_until_drained()) => result,
+            result = told(&self.hooks, "Bitbucket to drain", self.poll_until_drained()) => result,
         }
     }
 

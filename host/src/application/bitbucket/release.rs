@@ -93,7 +93,7 @@ async fn unlock(
     let mut told_failure = false;
     let mut gone = 0;
     loop {
-        let failed = match told(hooks, "for Bitbucket to confirm the unlock", api.unlock(token)).await {
+        let failed = match told(hooks, "Bitbucket to confirm the unlock", api.unlock(token)).await {
             Ok(()) => return Ok(Release::Confirmed),
             Err(failed) => failed,
         };
@@ -131,7 +131,7 @@ pub(super) async fn settle(api: &Api, held: &Held, end: Instant, hooks: &Hooks) 
     call(hooks, "find out whether Bitbucket is locked");
     let mut pauses = Pauses::new(api.timing().pause_min, api.timing().pause_max);
     loop {
-        let failed = match told(hooks, "to find out whether Bitbucket is locked", api.lock()).await {
+        let failed = match told(hooks, "Bitbucket to say whether it is locked", api.lock()).await {
             Ok(token) => {
                 let mut held = held.clone();
                 held.stage = Stage::Locked;
