@@ -1,16 +1,21 @@
 //! Runs the binary.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
+use crate::{Outcome, Running, Simulator, Zfs};
+
 /// The directory of the workspace's build output.
 fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
+    let test = std::env::current_exe().unwrap();
+    // <target>/release/deps/<test>
+    let dir = test.ancestors().nth(3).unwrap();
+    dir.to_owned()
 }
 
 /// A directory that `make` fills, named by a variable or found in the build output.
@@ -32,56 +37,38 @@ pub fn guests() -> PathBuf {
     built("BKHOST_TEST_GUESTS", "test-guests", "sdk/build-guests.sh --tests")
 }
 
-/// How a command ended.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The exit code; -1 if a signal ended it.
-    pub code: i32,
-    /// What it printed.
-    pub stdout: String,
-    /// What it complained about.
-    pub stderr: String,
-    /// How long it took.
-    pub elapsed: Duration,
+fn binary() -> PathBuf {
+    let binary = std::env::var_os("BKHOST_BIN").map_or_else(|| target().join("release/bkhost"), PathBuf::from);
+    assert!(binary.exists(), "{} is missing: run `make host` first", binary.display());
+    binary
 }
 
-impl Outcome {
-    /// The outcome, if it is a success.
-    ///
-    /// # Panics
-    /// If it is not.
-    #[must_use]
-    pub fn ok(self) -> Self {
-        assert_eq!(self.code, 0, "{self:#?}");
-        self
-    }
-
-    /// The outcome, if it failed with this code and says all of this.
-    ///
-    /// # Panics
-    /// If not.
-    #[must_use]
-    pub fn fails(self, code: i32, says: &[&str]) -> Self {
-        assert_eq!(self.code, code, "{self:#?}");
-        for text in says {
-            assert!(self.stderr.contains(text), "stderr does not say `{text}`: {self:#?}");
-        }
-        self
-    }
-
-    /// What `--json` printed on stdout.
-    ///
-    /// # Panics
-    /// If it is not JSON.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in {self:#?}"))
-    }
+/// State that all scratch instances share: each has a directory of its own in it, and the compiled plugins are compiled
+/// once. It is in the build output, and so nothing that a test leaves behind.
+fn state() -> PathBuf {
+    target().join("it-state")
 }
 
-/// The binary with a scratch directory, state and config of its own.
+/// `[application]` of an instance that has none.
+#[must_use]
+pub fn application_none() -> String {
+    "[application]\ntype = \"none\"\n".to_owned()
+}
+
+/// A `[[part]]` of the strategy `directory`.
+#[must_use]
+pub fn directory_part(name: &str, path: &Path) -> String {
+    format!(
+        "[[part]]\nname = \"{name}\"\nplugin = \"directory.wasm\"\n[part.config]\npath = \"{}\"\n",
+        path.display()
+    )
+}
+
+/// The binary with a scratch directory, an instance and a configuration of its own.
 pub struct Bkhost {
     dir: tempfile::TempDir,
+    instance: String,
+    wrapper: Vec<String>,
 }
 
 impl Default for Bkhost {
@@ -92,12 +79,30 @@ impl Default for Bkhost {
 
 impl Bkhost {
     /// A scratch instance.
-    ///
-    /// # Panics
-    /// If there is no scratch space.
     #[must_use]
     pub fn new() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("bkhost-it-").tempdir().unwrap() }
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = tempfile::Builder::new().prefix("bkhost-it-").tempdir().unwrap();
+        let this = Self { dir, instance: format!("it{}-{number}", std::process::id()), wrapper: Vec::new() };
+        std::fs::write(this.path("password"), "admin\n").unwrap();
+        std::fs::set_permissions(this.path("password"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        this
+    }
+
+    /// A scratch instance that sees this ZFS.
+    #[must_use]
+    pub fn inside(zfs: &Zfs) -> Self {
+        let mut this = Self::new();
+        this.wrapper = zfs.wrapper();
+        this.wrapper.extend(["env".to_owned(), "-C".to_owned(), this.dir.path().display().to_string()]);
+        this
+    }
+
+    /// The instance's name.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// A path in the scratch directory.
@@ -106,67 +111,133 @@ impl Bkhost {
         self.dir.path().join(name)
     }
 
-    /// Write the config; `{dir}` stands for the scratch directory.
-    ///
-    /// # Panics
-    /// If it cannot be written.
-    pub fn config(&self, text: &str) {
-        let text = text.replace("{dir}", &self.dir.path().display().to_string());
+    /// The instance's own directory of the state.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        state().join(&self.instance)
+    }
+
+    /// The directory of a set in the store.
+    #[must_use]
+    pub fn set(&self, id: &str) -> PathBuf {
+        self.path("backups").join(&self.instance).join(id)
+    }
+
+    /// Write the configuration: the instance, the store, and these tables.
+    pub fn config(&self, tables: &[&str]) {
+        let text = format!(
+            "[instance]\nname = \"{}\"\n\n{}\n[[store]]\nto = \"{}\"\n",
+            self.instance,
+            tables.join("\n"),
+            self.path("backups").display()
+        );
         std::fs::write(self.path("bkhost.toml"), text).unwrap();
+    }
+
+    /// `[application]` for this simulator, with these further keys.
+    #[must_use]
+    pub fn application(&self, simulator: &Simulator, keys: &str) -> String {
+        format!(
+            "[application]\ntype = \"bitbucket\"\nurl = \"{}\"\nusername = \"admin\"\npassword = {{ file = \"{}\" }}\n{keys}\n",
+            simulator.url(),
+            self.path("password").display()
+        )
+    }
+
+    /// Write an executable script that stands in for a program; its path.
+    #[must_use]
+    pub fn program(&self, name: &str, script: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, format!("#!/bin/bash\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
     }
 
     /// The command with these arguments, not yet started: nothing of the tests' own environment but `PATH`.
     #[must_use]
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
-        let binary = std::env::var_os("BKHOST_BIN").map_or_else(|| target().join("release/bkhost"), PathBuf::from);
-        assert!(binary.exists(), "{} is missing: run `make host` first", binary.display());
-        let mut command = Command::new(binary);
+        let binary = binary();
+        let mut command = match self.wrapper.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(binary);
+                command
+            }
+            None => Command::new(binary),
+        };
         command
             .args(args)
             .current_dir(self.dir.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
-            .env("BKHOST_PLUGINS", plugins())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .env("BKHOST_STATE", state())
+            .env("BKHOST_PLUGINS", plugins());
         command
     }
 
     /// Start it.
-    ///
-    /// # Panics
-    /// If it cannot be started.
     #[must_use]
-    pub fn spawn<S: AsRef<OsStr>>(&self, args: &[S]) -> Child {
-        self.command(args).spawn().unwrap()
+    #[track_caller]
+    pub fn spawn<S: AsRef<OsStr>>(&self, args: &[S]) -> Running {
+        Running::start(self.command(args), false)
     }
 
     /// Run it to its end.
-    ///
-    /// # Panics
-    /// If it cannot be run.
+    #[track_caller]
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Outcome {
-        let start = Instant::now();
-        let output = self.command(args).output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            elapsed: start.elapsed(),
-        }
+        self.spawn(args).end()
     }
 
-    /// Run a backup that has to succeed; the id of the set.
-    ///
-    /// # Panics
-    /// If it fails.
-    pub fn backup(&self) -> String {
+    /// Run a backup that has to succeed; the set's manifest.
+    #[track_caller]
+    pub fn backup(&self) -> Value {
         let outcome = self.run(&["run", "--json"]).ok();
-        // The last line is the result; those before it are events.
-        let last: Value = serde_json::from_str(outcome.stdout.lines().last().unwrap_or_default())
-            .unwrap_or_else(|e| panic!("{e} in {outcome:#?}"));
-        last["id"].as_str().unwrap_or_else(|| panic!("no id in {last}")).to_owned()
+        let manifest = outcome.json();
+        assert!(manifest["id"].is_string(), "{outcome}");
+        manifest
+    }
+
+    /// Run a backup that has to succeed; the set's id.
+    #[track_caller]
+    pub fn backup_id(&self) -> String {
+        self.backup()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// What `list --json` says: each set's id and state, newest first.
+    #[track_caller]
+    pub fn list(&self) -> Vec<(String, String)> {
+        let listed = self.run(&["list", "--json"]).ok().json();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        listed["sets"].as_array().unwrap().iter().map(|set| (text(&set["id"]), text(&set["state"]))).collect()
+    }
+
+    /// The names in the store's directory of the instance.
+    #[must_use]
+    pub fn stored(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.path("backups").join(&self.instance)) else { return Vec::new() };
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// No run of this instance has left a child, by what the journals say.
+    #[track_caller]
+    pub fn no_child_left(&self) {
+        for entry in std::fs::read_dir(self.state().join("runs")).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            for line in text.lines().filter(|line| line.contains("pgid")) {
+                let record: Value = serde_json::from_str(line).unwrap();
+                let group = record["pgid"].as_u64().unwrap_or_else(|| panic!("{record}"));
+                let pid = rustix::process::Pid::from_raw(i32::try_from(group).unwrap()).unwrap();
+                assert!(rustix::process::test_kill_process_group(pid).is_err(), "process group {group} is left");
+            }
+        }
+    }
+}
+
+impl Drop for Bkhost {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.state());
     }
 }

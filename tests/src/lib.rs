@@ -2,9 +2,33 @@
 //!
 //! The tests drive the binary from outside, as an operator does, and look at what it left with other tools.
 
-// All of this crate is test code: a failed expectation is reported by panicking.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::missing_panics_doc,
+    reason = "only tests use it, and a test that cannot go on has failed"
+)]
 
 mod bkhost;
+mod postgres;
+mod running;
+mod simulator;
+mod tree;
+mod writer;
+mod zfs;
 
-pub use bkhost::{Bkhost, Outcome, guests, plugins};
+pub use bkhost::{Bkhost, application_none, directory_part, guests, plugins};
+pub use postgres::{Postgres, postgres};
+pub use running::{Outcome, Running, tool, until};
+pub use simulator::Simulator;
+pub use tree::listing;
+pub use writer::Writer;
+pub use zfs::{Zfs, zfs};
+
+/// A script of `tests/scripts`.
+fn script(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name)
+}

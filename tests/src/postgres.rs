@@ -1,0 +1,84 @@
+//! A PostgreSQL server that all tests share; each makes databases of its own.
+
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::{Running, script, tool};
+
+/// A server.
+pub struct Postgres {
+    _holder: Running,
+    host: String,
+    port: String,
+}
+
+/// The server. It starts when the first test needs it, and stops when the tests end.
+pub fn postgres() -> &'static Postgres {
+    static SERVER: OnceLock<Postgres> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let mut command = Command::new(script("postgres.sh"));
+        command.args(["run", "bash", "-c", "echo \"server $PGHOST $PGPORT\"; read -r _"]);
+        let mut holder = Running::start(command, true);
+        let line = holder.says("server ");
+        let words: Vec<_> = line.split(' ').collect();
+        Postgres { host: words[1].to_owned(), port: words[2].to_owned(), _holder: holder }
+    })
+}
+
+impl Postgres {
+    /// A client of it.
+    #[must_use]
+    pub fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("PGHOST", &self.host).env("PGPORT", &self.port).env("PGUSER", "postgres");
+        command.env("PGCONNECT_TIMEOUT", "10");
+        command
+    }
+
+    /// What a statement returns: unaligned rows.
+    #[track_caller]
+    pub fn sql(&self, database: &str, statement: &str) -> String {
+        let mut command = self.client("psql");
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement]);
+        tool(command).trim_end().to_owned()
+    }
+
+    /// Make a database with a table `t` of so many rows.
+    #[track_caller]
+    pub fn create(&self, database: &str, rows: u32) {
+        self.sql("postgres", &format!("CREATE DATABASE \"{database}\""));
+        self.sql(
+            database,
+            &format!("CREATE TABLE t AS SELECT g AS id, md5(g::text) AS m FROM generate_series(1, {rows}) g"),
+        );
+    }
+
+    /// Whether there is such a database.
+    #[track_caller]
+    pub fn has(&self, database: &str) -> bool {
+        self.databases().iter().any(|name| name == database)
+    }
+
+    /// All databases.
+    #[track_caller]
+    pub fn databases(&self) -> Vec<String> {
+        self.sql("postgres", "SELECT datname FROM pg_database ORDER BY 1").lines().map(str::to_owned).collect()
+    }
+
+    /// How many sessions a database has.
+    #[track_caller]
+    pub fn sessions(&self, database: &str) -> u32 {
+        let count = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'");
+        self.sql("postgres", &count).parse().unwrap()
+    }
+
+    /// A `[[part]]` for a database of it, with these further keys of `[part.config]`.
+    #[must_use]
+    pub fn part(&self, name: &str, database: &str, keys: &str) -> String {
+        format!(
+            "[[part]]\nname = \"{name}\"\nplugin = \"postgresql.wasm\"\n[part.config]\nhost = \"{}\"\nport = {}\n\
+             database = \"{database}\"\n{keys}\n",
+            self.host, self.port
+        )
+    }
+}
