@@ -99,6 +99,11 @@ impl Bkhost {
         this
     }
 
+    /// Run the binary by this script, which finds it and its arguments as `"$@"`.
+    pub fn wrap(&mut self, script: &str) {
+        self.wrapper.extend(["bash", "-c", script, "wrapper"].map(str::to_owned));
+    }
+
     /// The instance's name.
     #[must_use]
     pub fn instance(&self) -> &str {

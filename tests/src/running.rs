@@ -30,7 +30,6 @@ pub struct Outcome {
 
 impl Outcome {
     /// The outcome, if it is a success.
-    #[must_use]
     #[track_caller]
     pub fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{self}");

@@ -6,8 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use crate::{Running, script, tool};
+use crate::{Running, script, tool, until};
 
 /// A pool.
 pub struct Zfs {
@@ -49,6 +50,14 @@ impl Zfs {
     #[track_caller]
     pub fn zfs(&self, args: &[&str]) -> String {
         tool(self.command("zfs", args)).trim_end().to_owned()
+    }
+
+    /// Destroy a dataset, as soon as it is no longer busy.
+    #[track_caller]
+    pub fn destroy(&self, name: &str) {
+        until(&format!("destroy {name}"), Duration::from_secs(20), || {
+            Running::start(self.command("zfs", &["destroy", "-R", name]), false).end().code == 0
+        });
     }
 
     /// The full name of a dataset.

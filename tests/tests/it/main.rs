@@ -9,16 +9,16 @@
     reason = "a test that cannot go on has failed"
 )]
 
-//mod busy;
+mod busy;
 //mod cli;
-//mod damage;
+mod damage;
 //mod demo;
 //mod directory;
 //mod faults;
 mod main_job;
 mod prune;
 mod refusals;
-//mod signals;
+mod signals;
 //mod stores;
 //mod third_party;
 //mod zero_downtime;

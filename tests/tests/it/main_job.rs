@@ -140,7 +140,7 @@ fn zfs_and_postgresql_while_they_are_written_to() {
         tables
     });
     assert!(tables.contains("TABLE DATA public seq postgres"), "{tables}");
-    zfs.zfs(&["destroy", &clone]);
+    zfs.destroy(&clone);
 
     // In place: never while the application runs.
     std::fs::write(files.join("a/b/7"), "spoiled").unwrap();
