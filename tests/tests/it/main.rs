@@ -10,15 +10,15 @@
 )]
 
 mod busy;
-//mod cli;
+mod cli;
 mod damage;
-//mod demo;
-//mod directory;
-//mod faults;
+mod demo;
+mod directory;
+mod faults;
 mod main_job;
 mod prune;
 mod refusals;
 mod signals;
-//mod stores;
-//mod third_party;
-//mod zero_downtime;
+mod stores;
+mod third_party;
+mod zero_downtime;

@@ -66,7 +66,7 @@ fn an_existing_database_and_dataset() {
     restore("home", &dataset).fails(9, &[&dataset, "exist"]);
     // A name that is none, and one that would be an option.
     restore("home", "-r").fails(2, &["unexpected argument"]);
-    restore("home", &zfs.name("a&b")).fails(6, &[]);
+    restore("home", &zfs.name("a&b")).fails(3, &["invalid dataset name", "--to names a dataset"]);
     let after = (postgres.databases(), zfs.zfs(&["list", "-H", "-t", "all", "-o", "name", "-r", &dataset]));
     assert_eq!(before, after, "nothing was made or removed");
     bk.no_child_left();

@@ -15,6 +15,19 @@ fn slow(bk: &Bkhost, program: &str, when: &str) -> String {
     format!("[part.programs]\n{program} = \"{}\"\n", bk.program(&format!("slow-{program}"), &script).display())
 }
 
+/// A psql that does not go on when it should fix the consistency point.
+fn slow_point(bk: &Bkhost) -> String {
+    let mark = bk.path("slow-began").display().to_string();
+    let script = format!(
+        r#"case "$*" in *ON_ERROR_STOP=1) ;; *) exec psql "$@" ;; esac
+           while IFS= read -r line; do
+               case "$line" in *pg_export_snapshot*) touch "{mark}"; sleep 60 ;; esac
+               printf '%s\n' "$line"
+           done | psql "$@""#
+    );
+    format!("[part.programs]\npsql = \"{}\"\n", bk.program("slow-psql", &script).display())
+}
+
 /// An instance with a dataset and a database.
 struct Both {
     bk: Bkhost,
@@ -96,6 +109,14 @@ fn in_check() {
 }
 
 #[test]
+fn in_prepare() {
+    let both = Both::new(&[]);
+    both.configured("", &slow(&both.bk, "psql", "*ON_ERROR_STOP=1"));
+    cancelled(&both, "prepare", true, &[Signal::HUP], Duration::ZERO);
+    assert_eq!(both.simulator.count("lock"), 0);
+}
+
+#[test]
 fn in_lock() {
     let both = Both::new(&["--fault", "lock=slow:2sx1"]);
     both.configured("", "");
@@ -116,7 +137,7 @@ fn in_drain() {
 #[test]
 fn in_capture_of_a_database() {
     let both = Both::new(&[]);
-    both.configured("", &slow(&both.bk, "psql", "*ON_ERROR_STOP=1"));
+    both.configured("", &slow_point(&both.bk));
     cancelled(&both, "capture", true, &[Signal::INT], Duration::ZERO);
     both.works_again();
 }
@@ -202,7 +223,7 @@ fn killed_in_drain() {
 #[test]
 fn killed_in_capture() {
     let both = Both::new(&[]);
-    both.configured("", &slow(&both.bk, "psql", "*ON_ERROR_STOP=1"));
+    both.configured("", &slow_point(&both.bk));
     killed(&both, "capture", true);
     recovers(&both);
     both.nothing_left();
