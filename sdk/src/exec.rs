@@ -154,7 +154,9 @@ impl Output {
     /// The error for a command that failed.
     #[must_use]
     pub fn failure(&self) -> Error {
-        let said = self.stderr.lines().rev().map(str::trim).find(|line| !line.is_empty());
+        // The last line that is not the indented continuation of another.
+        let lines = || self.stderr.lines().rev().filter(|line| !line.trim().is_empty());
+        let said = lines().find(|line| !line.starts_with([' ', '\t'])).or_else(|| lines().next()).map(str::trim);
         let message = match said {
             Some(line) => format!("command '{}' failed: {line}", self.command),
             None => format!("command '{}' failed with status {} and said nothing", self.command, self.status),

@@ -13,6 +13,9 @@ bkhost_sdk::export!(Directory);
 
 const SOURCE: &str = "/source/tree";
 const COPY: &str = "/staging/tree";
+/// EILSEQ, as WASI numbers it: a directory with a name that is not UTF-8 cannot be listed from inside the sandbox. The
+/// host, which copies, can.
+const NOT_UTF8: i32 = 25;
 
 /// `[part.config]`.
 #[derive(Debug, Deserialize)]
@@ -56,6 +59,7 @@ impl Strategy for Directory {
         Ok(vec![match std::fs::read_dir(path::local(SOURCE)).map(|mut entries| entries.next().is_none()) {
             Ok(false) => Finding::info(subject, "is readable"),
             Ok(true) => Finding::warning(subject, "is empty").hint("is the file system that belongs there mounted?"),
+            Err(error) if error.raw_os_error() == Some(NOT_UTF8) => Finding::info(subject, "is readable"),
             Err(error) => {
                 let hint = match error.kind() {
                     ErrorKind::NotFound => "check [part.config] path",

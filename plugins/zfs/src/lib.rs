@@ -22,6 +22,9 @@ bkhost_sdk::export!(Zfs);
 /// How long to wait for a dataset that is busy just after an unmount.
 const BUSY: Duration = Duration::from_secs(30);
 
+/// EILSEQ, as WASI numbers it.
+const NOT_UTF8: i32 = 25;
+
 /// `[part.config]`.
 #[derive(Debug, Clone, Deserialize)]
 struct Config {
@@ -285,7 +288,11 @@ fn snapshot_directory(n: usize, state: &State) -> Option<String> {
     let snapshots = format!("/source/dataset/{n}/.zfs/snapshot");
     let directory = format!("{snapshots}/{}", state.label);
     // Reading it mounts it; merely asking whether it is there does not.
-    let readable = |guest: &str| std::fs::read_dir(path::local(guest)).is_ok();
+    let readable = |guest: &str| match std::fs::read_dir(path::local(guest)) {
+        Ok(_) => true,
+        // A name in it is not UTF-8: only the host can list it.
+        Err(error) => error.raw_os_error() == Some(NOT_UTF8),
+    };
     (readable(&directory) || (state.planned && readable(&snapshots))).then_some(directory)
 }
 

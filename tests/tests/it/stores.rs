@@ -61,6 +61,6 @@ fn it_is_full() {
 #[test]
 fn it_is_not_there() {
     let (bk, _simulator) = behind(10);
-    bk.run(&["list"]).fails(7, &["backups"]);
-    bk.run(&["verify", "latest"]).fails(7, &["backups"]);
+    bk.run(&["list"]).fails(13, &["backups", "does not exist", "mounted?"]);
+    bk.run(&["verify", "latest"]).fails(13, &["backups"]);
 }

@@ -24,9 +24,8 @@ fn atomic_and_exported_parts_need_no_lock() {
 
     // Parts that are captured too far apart are no consistent set.
     let slow = bk.program("slow-zfs", r#"[ "$1" != snapshot ] || sleep 1; exec zfs "$@""#);
-    let part = zfs.part("home", &[&dataset]).replace("plugin =", "after = [\"database\"]\nplugin =");
-    let parts = format!("{part}[part.programs]\nzfs = \"{}\"\n", slow.display())
-        + &postgres.part("database", bk.instance(), "");
+    let database = postgres.part("database", bk.instance(), "").replace("plugin =", "after = [\"home\"]\nplugin =");
+    let parts = format!("{}[part.programs]\nzfs = \"{}\"\n{database}", zfs.part("home", &[&dataset]), slow.display());
     let limited = |limit: &str| bk.config(&[&bk.application(&simulator, &format!("{KEYS}\nmax-skew = \"{limit}\"")), &parts]);
     limited("1ms");
     bk.run(&["run"]).fails(5, &["apart", "max-skew"]);
@@ -43,7 +42,7 @@ fn a_copy_needs_the_lock() {
     let simulator = Simulator::start(&[]);
     bk.config(&[&bk.application(&simulator, KEYS), &directory_part("home", &bk.path("home"))]);
     for command in ["run", "plan", "check"] {
-        bk.run(&[command]).fails(3, &["part `home`", "zero-downtime", "copied"]);
+        bk.run(&[command]).fails(3, &["part `home`", "zero-downtime", "copies"]);
     }
     assert_eq!(simulator.count("lock"), 0);
     assert_eq!(bk.stored(), [""; 0]);
