@@ -59,10 +59,7 @@ pub fn application_none() -> String {
 /// A `[[part]]` of the strategy `directory`.
 #[must_use]
 pub fn directory_part(name: &str, path: &Path) -> String {
-    format!(
-        "[[part]]\nname = \"{name}\"\nplugin = \"directory.wasm\"\n[part.config]\npath = \"{}\"\n",
-        path.display()
-    )
+    format!("[[part]]\nname = \"{name}\"\nplugin = \"directory.wasm\"\n[part.config]\npath = \"{}\"\n", path.display())
 }
 
 /// The binary with a scratch directory, an instance and a configuration of its own.

@@ -200,12 +200,7 @@ impl Running {
                 std::thread::sleep(PAUSE);
             }
         }
-        Outcome {
-            code: status.code().unwrap_or(-1),
-            stdout: self.stdout.get(),
-            stderr: self.stderr.get(),
-            elapsed,
-        }
+        Outcome { code: status.code().unwrap_or(-1), stdout: self.stdout.get(), stderr: self.stderr.get(), elapsed }
     }
 
     #[track_caller]

@@ -21,7 +21,11 @@ impl Simulator {
     #[track_caller]
     pub fn start(args: &[&str]) -> Self {
         let bkhost = Bkhost::new();
-        let all = [&["simulate", "bitbucket", "--listen", "127.0.0.1:0"], args].concat();
+        let mut all = vec!["simulate", "bitbucket", "--listen", "127.0.0.1:0"];
+        if !args.contains(&"--drain") {
+            all.extend(["--drain", "100ms"]);
+        }
+        all.extend(args);
         let command = bkhost.command(&all);
         // Should the tests be killed, it goes with them.
         let mut guarded = std::process::Command::new("setpriv");

@@ -31,7 +31,9 @@ fn every_command_speaks_json() {
     assert_eq!(json(&["recover"])["recovered"].as_array().unwrap().len(), 0);
     assert_eq!(json(&["plugin", "inspect", "directory"])["shipped"], true);
     let schema = bk.run(&["config", "schema"]).ok();
-    assert!(serde_json::from_str::<serde_json::Value>(&schema.stdout).unwrap()["properties"]["application"].is_object());
+    assert!(
+        serde_json::from_str::<serde_json::Value>(&schema.stdout).unwrap()["properties"]["application"].is_object()
+    );
 
     // A failure too, with its exit code.
     let failed = bk.run(&["show", "20200101-000000-abcdef", "--json"]).fails(13, &["has no set"]);
@@ -66,11 +68,16 @@ fn wrong_command_lines_and_configurations() {
     bk.run(&["rum"]).fails(2, &["rum"]);
     bk.run(&["restore"]).fails(2, &["<ID>"]);
     bk.run(&["run"]).fails(3, &["bkhost.toml"]);
-    bk.config(&["[application]\ntype = \"none\"\n[[part]]\nname = \"home\"\nplugin = \"directory.wasm\"\n[part.confg]\n"]);
+    bk.config(&[
+        "[application]\ntype = \"none\"\n[[part]]\nname = \"home\"\nplugin = \"directory.wasm\"\n[part.confg]\n",
+    ]);
     bk.run(&["run"]).fails(3, &["bkhost.toml:", "confg", "config"]);
     bk.config(&[&application_none(), &directory_part("home", Path::new("/tmp")).replace("path", "pth")]);
     bk.run(&["run"]).fails(3, &["pth", "path"]);
-    bk.config(&[&application_none(), &directory_part("home", Path::new("/tmp")).replace("directory.wasm", "dirctory.wasm")]);
+    bk.config(&[
+        &application_none(),
+        &directory_part("home", Path::new("/tmp")).replace("directory.wasm", "dirctory.wasm"),
+    ]);
     bk.run(&["run"]).fails(13, &["dirctory.wasm", "directory.wasm"]);
     bk.run(&["simulate", "bitbucket", "--fault", "lok=503"]).fails(3, &["lok=503", "CALL=FAILURE"]);
 }
@@ -137,8 +144,12 @@ fn check_finds_an_old_client() {
     let bk = Bkhost::new();
     postgres.create(bk.instance(), 10);
     let simulator = Simulator::start(&[]);
-    let old = bk.program("pg_dump", r#"[ "$*" != --version ] || { echo "pg_dump (PostgreSQL) 14.9"; exit; }; exec pg_dump "$@""#);
-    let part = postgres.part("database", bk.instance(), "") + &format!("[part.programs]\npg_dump = \"{}\"\n", old.display());
+    let old = bk.program(
+        "pg_dump",
+        r#"[ "$*" != --version ] || { echo "pg_dump (PostgreSQL) 14.9"; exit; }; exec pg_dump "$@""#,
+    );
+    let part =
+        postgres.part("database", bk.instance(), "") + &format!("[part.programs]\npg_dump = \"{}\"\n", old.display());
     bk.config(&[&bk.application(&simulator, ""), &part]);
     let says = ["pg_dump", "14", "older than the server", "15"];
     let checked = bk.run(&["check"]).fails(6, &says);

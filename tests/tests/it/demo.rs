@@ -6,7 +6,9 @@ use std::process::Command;
 use bkhost_tests::{Bkhost, Outcome, Running, plugins};
 
 fn shows(outcome: &Outcome) {
-    for text in ["simulator of Bitbucket", "application was locked for", "downtime", "all as they were", "equal", "Next"] {
+    for text in
+        ["simulator of Bitbucket", "application was locked for", "downtime", "all as they were", "equal", "Next"]
+    {
         assert!(outcome.stdout.contains(text), "the demo does not say `{text}`: {outcome}");
     }
 }

@@ -82,8 +82,14 @@ fn zfs_and_postgresql_while_they_are_written_to() {
     // Restore, and compare with what the consistency points were.
     let (new_dataset, new_database) = (format!("{dataset}-restored"), format!("{database}-restored"));
     bk.run(&[
-        "restore", id, "--to", &format!("home={new_dataset}"), "--to", &format!("database={new_database}"),
-        "--confirm", bk.instance(),
+        "restore",
+        id,
+        "--to",
+        &format!("home={new_dataset}"),
+        "--to",
+        &format!("database={new_database}"),
+        "--confirm",
+        bk.instance(),
     ])
     .ok();
     let snapshots = zfs.snapshots(&dataset);
@@ -106,7 +112,10 @@ fn zfs_and_postgresql_while_they_are_written_to() {
     assert!(in_database > 1 && in_database < written.len(), "{in_database} of {}", written.len());
     // The numbers are written one after the other, so their difference is the skew, seen from the data. Both points lie in
     // the capture: the number before was in both places when it ended, and the number after was not when it began.
-    println!("numbers in the files: {in_files}, in the database: {in_database}; skew as told: {} ms", manifest["skew-ms"]);
+    println!(
+        "numbers in the files: {in_files}, in the database: {in_database}; skew as told: {} ms",
+        manifest["skew-ms"]
+    );
     let (began, ended) = (at(&outcome, "phase-started", "capture"), at(&outcome, "phase-ended", "capture"));
     for number in [in_files, in_database] {
         assert!(millis(written[number - 2]) <= ended, "number {number} was written after the capture");

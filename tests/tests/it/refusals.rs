@@ -51,16 +51,11 @@ fn an_existing_database_and_dataset() {
     postgres.create(&database, 10);
     let other = format!("{database}-other");
     postgres.create(&other, 3);
-    bk.config(&[
-        &application_none(),
-        &zfs.part("home", &[&dataset]),
-        &postgres.part("database", &database, ""),
-    ]);
+    bk.config(&[&application_none(), &zfs.part("home", &[&dataset]), &postgres.part("database", &database, "")]);
     let id = bk.backup_id();
     let before = (postgres.databases(), zfs.zfs(&["list", "-H", "-t", "all", "-o", "name", "-r", &dataset]));
-    let restore = |part: &str, to: &str| {
-        bk.run(&["restore", &id, "--part", part, "--to", to, "--confirm", bk.instance()])
-    };
+    let restore =
+        |part: &str, to: &str| bk.run(&["restore", &id, "--part", part, "--to", to, "--confirm", bk.instance()]);
     restore("database", &other).fails(9, &[&other, "exist"]);
     assert_eq!(postgres.sql(&other, "SELECT count(*) FROM t"), "3");
     restore("home", &dataset).fails(9, &[&dataset, "exist"]);

@@ -167,24 +167,6 @@ fn in_archive() {
     both.works_again();
 }
 
-#[test]
-fn in_a_restore() {
-    let both = Both::new(&[]);
-    both.configured("", &slow(&both.bk, "pg_restore", "*--exit-on-error*"));
-    let id = both.bk.backup_id();
-    let (before, to) = (both.postgres.databases(), format!("{}-new", both.bk.instance()));
-    let restore = ["restore", &id, "--part", "database", "--to", &to, "--confirm", both.bk.instance(), "--json"];
-    let run = both.bk.spawn(&restore);
-    both.slow_began();
-    run.signal(Signal::INT);
-    run.end().fails(11, &[]);
-    // Those of other tests come and go.
-    let ours = |name: &&String| name.starts_with("bkhost-restore-") || name.starts_with(both.bk.instance());
-    let left: Vec<_> = both.postgres.databases().into_iter().filter(|name| ours(&name)).collect();
-    assert_eq!(left, before.iter().filter(ours).cloned().collect::<Vec<_>>());
-    both.bk.no_child_left();
-}
-
 /// kill -9 in a phase; then `recover`, or the next run, puts everything right.
 fn killed(both: &Both, phase: &str, slow: bool) {
     let mut run = both.bk.spawn(&["run", "--json"]);

@@ -60,7 +60,8 @@ fn a_changed_plugin_needs_a_grant_and_the_refusal_is_one() {
     *bytes.last_mut().unwrap() = b'?';
     std::fs::write(&plugin, bytes).unwrap();
     let other = sha256(&plugin);
-    let refused = bk.run(&["run"]).fails(4, &["is not the file that was granted", &digest, &format!("sha256 = \"{other}\"")]);
+    let refused =
+        bk.run(&["run"]).fails(4, &["is not the file that was granted", &digest, &format!("sha256 = \"{other}\"")]);
     assert!(refused.stderr.contains("plugin inspect"), "{refused}");
 
     // A grant of less.

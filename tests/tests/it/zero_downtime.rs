@@ -26,7 +26,8 @@ fn atomic_and_exported_parts_need_no_lock() {
     let slow = bk.program("slow-zfs", r#"[ "$1" != snapshot ] || sleep 1; exec zfs "$@""#);
     let database = postgres.part("database", bk.instance(), "").replace("plugin =", "after = [\"home\"]\nplugin =");
     let parts = format!("{}[part.programs]\nzfs = \"{}\"\n{database}", zfs.part("home", &[&dataset]), slow.display());
-    let limited = |limit: &str| bk.config(&[&bk.application(&simulator, &format!("{KEYS}\nmax-skew = \"{limit}\"")), &parts]);
+    let limited =
+        |limit: &str| bk.config(&[&bk.application(&simulator, &format!("{KEYS}\nmax-skew = \"{limit}\"")), &parts]);
     limited("1ms");
     bk.run(&["run"]).fails(5, &["apart", "max-skew"]);
     assert_eq!((bk.list().len(), zfs.snapshots(&dataset).len()), (1, 1));

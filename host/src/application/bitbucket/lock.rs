@@ -109,7 +109,9 @@ impl BitbucketLock {
 
     async fn begin(&self) -> Result<()> {
         call(&self.hooks, "begin Bitbucket's backup, which drains it");
-        let begun = token_call(&self.api, &self.hooks, "Bitbucket to begin", self.api.begin(&self.token)).await?;
+        // It is locked already: without its reply the backup cannot be cancelled, but the lock has to end in time.
+        let reply = token_call(&self.api, &self.hooks, "Bitbucket to begin", self.api.begin(&self.token));
+        let begun = tokio::time::timeout_at(self.until, reply).await.map_err(|_| self.too_long())??;
         let running = begun.is_running();
         let held = {
             let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
