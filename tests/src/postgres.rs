@@ -53,16 +53,11 @@ impl Postgres {
         );
     }
 
-    /// Whether there is such a database.
+    /// The databases whose names begin like this.
     #[track_caller]
-    pub fn has(&self, database: &str) -> bool {
-        self.databases().iter().any(|name| name == database)
-    }
-
-    /// All databases.
-    #[track_caller]
-    pub fn databases(&self) -> Vec<String> {
-        self.sql("postgres", "SELECT datname FROM pg_database ORDER BY 1").lines().map(str::to_owned).collect()
+    pub fn databases(&self, prefix: &str) -> Vec<String> {
+        let all = self.sql("postgres", "SELECT datname FROM pg_database ORDER BY 1");
+        all.lines().filter(|name| name.starts_with(prefix)).map(str::to_owned).collect()
     }
 
     /// How many sessions a database has.

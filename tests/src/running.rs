@@ -1,7 +1,7 @@
 //! A child process with a deadline: no test can hang because of one, and none outlives its test.
 
 use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use serde_json::Value;
 const LIMIT: Duration = Duration::from_secs(90);
 /// How long a pipe may stay open after its child has ended. Longer means that the child left somebody behind.
 const CLOSES: Duration = Duration::from_secs(5);
+/// The same, where the run's guard has work to do.
+const GUARD_ENDS: Duration = Duration::from_secs(40);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// How a command ended.
@@ -180,23 +182,46 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Wait for its exit code. What it left behind may still write.
+    #[track_caller]
+    pub fn code(&mut self) -> i32 {
+        self.status().code().unwrap_or(-1)
+    }
+
     /// Wait for its end.
     #[must_use]
     #[track_caller]
-    pub fn end(mut self) -> Outcome {
-        drop(self.stdin.take());
-        let status = loop {
+    pub fn end(self) -> Outcome {
+        self.end_within(CLOSES)
+    }
+
+    /// Wait for its end, and for that of its guard, which writes to the same pipes.
+    #[must_use]
+    #[track_caller]
+    pub fn end_with_guard(self) -> Outcome {
+        self.end_within(GUARD_ENDS)
+    }
+
+    #[track_caller]
+    fn status(&mut self) -> ExitStatus {
+        loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
+                return status;
             }
             self.in_time("does not end");
             std::thread::sleep(PAUSE);
-        };
+        }
+    }
+
+    #[track_caller]
+    fn end_within(mut self, closes: Duration) -> Outcome {
+        drop(self.stdin.take());
+        let status = self.status();
         let elapsed = self.start.elapsed();
         let ended = Instant::now();
         for (name, pipe) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             while !pipe.ended.load(Ordering::Acquire) {
-                assert!(ended.elapsed() < CLOSES, "somebody holds the {name} of what has ended: {}", self.report());
+                assert!(ended.elapsed() < closes, "somebody holds the {name} of what has ended: {}", self.report());
                 std::thread::sleep(PAUSE);
             }
         }

@@ -20,8 +20,22 @@ impl Simulator {
     #[must_use]
     #[track_caller]
     pub fn start(args: &[&str]) -> Self {
+        Self::listen("127.0.0.1:0", args)
+    }
+
+    /// Stop it, and start another on the same port, which nobody has locked.
+    #[must_use]
+    #[track_caller]
+    pub fn restart(self) -> Self {
+        let address = self.address.clone();
+        self.stop();
+        Self::listen(&address, &[])
+    }
+
+    #[track_caller]
+    fn listen(address: &str, args: &[&str]) -> Self {
         let bkhost = Bkhost::new();
-        let mut all = vec!["simulate", "bitbucket", "--listen", "127.0.0.1:0"];
+        let mut all = vec!["simulate", "bitbucket", "--listen", address];
         if !args.contains(&"--drain") {
             all.extend(["--drain", "100ms"]);
         }

@@ -53,7 +53,8 @@ fn an_existing_database_and_dataset() {
     postgres.create(&other, 3);
     bk.config(&[&application_none(), &zfs.part("home", &[&dataset]), &postgres.part("database", &database, "")]);
     let id = bk.backup_id();
-    let before = (postgres.databases(), zfs.zfs(&["list", "-H", "-t", "all", "-o", "name", "-r", &dataset]));
+    let before =
+        (postgres.databases(bk.instance()), zfs.zfs(&["list", "-H", "-t", "all", "-o", "name", "-r", &dataset]));
     let restore =
         |part: &str, to: &str| bk.run(&["restore", &id, "--part", part, "--to", to, "--confirm", bk.instance()]);
     restore("database", &other).fails(9, &[&other, "exist"]);
@@ -62,7 +63,8 @@ fn an_existing_database_and_dataset() {
     // A name that is none, and one that would be an option.
     restore("home", "-r").fails(2, &["unexpected argument"]);
     restore("home", &zfs.name("a&b")).fails(3, &["invalid dataset name", "--to names a dataset"]);
-    let after = (postgres.databases(), zfs.zfs(&["list", "-H", "-t", "all", "-o", "name", "-r", &dataset]));
+    let after =
+        (postgres.databases(bk.instance()), zfs.zfs(&["list", "-H", "-t", "all", "-o", "name", "-r", &dataset]));
     assert_eq!(before, after, "nothing was made or removed");
     bk.no_child_left();
 }

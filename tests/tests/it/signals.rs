@@ -64,7 +64,7 @@ impl Both {
         self.simulator.is_free();
         self.bk.no_child_left();
         assert_eq!(self.zfs.snapshots(&self.dataset), [""; 0]);
-        assert_eq!(self.zfs.datasets(&self.dataset), [self.dataset.clone()], "clones");
+        assert_eq!(self.zfs.datasets(&self.dataset), [self.dataset.as_str()], "clones");
         assert_eq!(self.bk.stored(), [""; 0], "of an unpublished set");
         until("no session is left", Duration::from_secs(5), || self.postgres.sessions(self.bk.instance()) == 0);
         self.bk.run(&["recover"]).ok();
@@ -231,5 +231,5 @@ fn killed_in_archive_and_the_next_run_recovers() {
     both.bk.no_child_left();
     assert_eq!(both.bk.stored(), [id.clone()]);
     assert_eq!(both.zfs.snapshots(&both.dataset), [format!("bkhost-{}-{id}", both.bk.instance())]);
-    assert_eq!(both.zfs.datasets(&both.dataset), [both.dataset.clone()]);
+    assert_eq!(both.zfs.datasets(&both.dataset), [both.dataset.as_str()]);
 }
