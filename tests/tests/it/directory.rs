@@ -162,11 +162,13 @@ fn the_second_run_copies_what_has_changed() {
 
 #[test]
 fn without_a_lock_what_changes_is_named() {
+    const SIZE: usize = 64 << 20;
     let bk = Bkhost::new();
     let home = bk.path("home");
     std::fs::create_dir(&home).unwrap();
     std::fs::write(home.join("still"), "1").unwrap();
-    std::fs::write(home.join("busy.log"), vec![b'x'; 4 << 20]).unwrap();
+    // Reading it takes longer than a tick of the file system's clock.
+    std::fs::write(home.join("busy.log"), vec![b'x'; SIZE]).unwrap();
     bk.config(&[&application_none(), &directory_part("home", &home)]);
     let stop = AtomicBool::new(false);
     let manifest = std::thread::scope(|scope| {
@@ -176,7 +178,7 @@ fn without_a_lock_what_changes_is_named() {
             let mut n = 0_u64;
             while !stop.load(Ordering::Acquire) {
                 n += 1;
-                file.seek(std::io::SeekFrom::Start(n % (4 << 20))).unwrap();
+                file.seek(std::io::SeekFrom::Start(n % SIZE as u64)).unwrap();
                 file.write_all(b"y").unwrap();
             }
         });
