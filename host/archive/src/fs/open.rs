@@ -1,17 +1,30 @@
 //! Opens regular files to read them.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FileType, Mode, OFlags, openat};
 use rustix::io::{self, Errno};
 
 use super::is_gone;
 use super::status::Status;
+use crate::entry::Time;
 
 /// A file that was opened for reading, and its status before.
 pub(crate) struct Opened {
     pub(crate) file: OwnedFd,
     pub(crate) status: Status,
+}
+
+/// Longer than the tick of a Linux clock.
+const TICK: Duration = Duration::from_millis(15);
+
+/// How long to wait so that the next change to a file that last changed at `ctime` gets another time: else a change
+/// while it is read could not be told from the one before.
+fn rest_of_tick(ctime: Time) -> Option<Duration> {
+    let since = Duration::new(u64::try_from(ctime.seconds).ok()?, ctime.nanos);
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(since)?;
+    TICK.checked_sub(age)
 }
 
 /// Opens files.
@@ -39,7 +52,11 @@ impl Opener {
             Err(e) if is_gone(e) => return Ok(None),
             Err(e) => return Err(e),
         };
-        let status = Status::of(&file)?;
+        let mut status = Status::of(&file)?;
+        if let Some(rest) = rest_of_tick(status.ctime) {
+            std::thread::sleep(rest);
+            status = Status::of(&file)?;
+        }
         Ok((status.kind == FileType::RegularFile).then_some(Opened { file, status }))
     }
 }

@@ -10,7 +10,8 @@
 //!   again in the same tick.
 //! * A program that has a file mapped into memory changes the times only with its first write to each page after that
 //!   page was last written to disk. So a live pass first has the source's file systems write everything out, and only
-//!   files that have not changed since are recorded. (Files copied in a final pass are not: it does not wait for disks.)
+//!   files that have not changed since are recorded. (Files copied in a final pass are not: it does not wait for disks.
+//!   Nor are those of file systems in memory, which have no disk.)
 //!
 //! The copy is trusted only where it is the very file that the pass left (inode number and times again). Records are
 //! only good within one boot of the machine: a power cut may have taken what was written to the copy.

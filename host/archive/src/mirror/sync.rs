@@ -8,10 +8,14 @@ use crate::control::Control;
 use crate::entry::Time;
 use crate::error::Result;
 
-/// Waits until everything is written that had been changed before. Gives whether it worked. The system call cannot be
-/// interrupted: if the work has to stop, it is left to itself.
+/// File systems that only live in memory: there is nothing to write to, and so nothing makes later writes show.
+const IN_MEMORY: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6]; // tmpfs, ramfs, hugetlbfs
+
+/// Waits until everything is written that had been changed before, so that from then on every change shows in a file's
+/// times. Gives whether that is so. The system call cannot be interrupted: if the work has to stop, it is left to itself.
 pub(super) fn write_out(directory: &OwnedFd, control: &Control) -> Result<bool> {
-    let Ok(directory) = directory.try_clone() else { return Ok(false) };
+    let in_memory = rustix::fs::fstatfs(directory).map(|fs| IN_MEMORY.contains(&u64::try_from(fs.f_type).unwrap_or(0)));
+    let (Ok(false), Ok(directory)) = (in_memory, directory.try_clone()) else { return Ok(false) };
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         // Nobody listens if the work was stopped.

@@ -26,8 +26,14 @@ impl Drop for Scratch {
     }
 }
 
+/// On a disk: file systems in memory are treated otherwise.
 pub(crate) fn scratch() -> Scratch {
-    Scratch(tempfile::tempdir().unwrap())
+    let usual = std::env::temp_dir();
+    Scratch(tempfile::tempdir_in(if is_tmpfs(&usual) { Path::new("/var/tmp") } else { &usual }).unwrap())
+}
+
+pub(crate) fn is_tmpfs(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type == 0x0102_1994)
 }
 
 /// Runs a shell script in a directory; it has to succeed. Gives its output.

@@ -112,7 +112,7 @@ fn a_huge_file_with_holes_is_cheap() {
             script(copy, "tail -c +4294967296 big | head -c 5; tail -c +5300000001 big | head -c 5"),
             "data\ndata\n"
         );
-        assert!(script(copy, "stat -c %b big").trim().parse::<u64>().unwrap() < 200);
+        assert!(script(copy, "stat -c %b big").trim().parse::<u64>().unwrap() < 50_000, "holes stay holes");
     }
 }
 
