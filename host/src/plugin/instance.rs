@@ -305,6 +305,12 @@ impl Instance {
         self.live.as_ref().map(|live| live.store.data().torn.clone()).unwrap_or_default()
     }
 
+    /// Cancel it to have the guest told, once, that it is to stop and to clean up. What it asks for after that is done.
+    #[must_use]
+    pub fn interruption(&self) -> CancellationToken {
+        self.live.as_ref().map(|live| live.store.data().interrupt.token()).unwrap_or_default()
+    }
+
     /// Ends it: what it still holds is dropped, its processes are killed and reaped.
     pub async fn end(mut self) {
         self.live = None;

@@ -13,7 +13,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings;
-use super::host::{Archived, Egress, Journal, Pace};
+use super::host::{Archived, Egress, Interrupt, Journal, Pace};
 use super::limits::Meter;
 use super::tail::Tail;
 use crate::archive::Named;
@@ -36,6 +36,7 @@ pub(super) struct State {
     pub(super) archived: Option<Arc<dyn Archived>>,
     /// Ends what the host does for the guest on other threads, at the latest when this is dropped.
     pub(super) work: DropGuard,
+    pub(super) interrupt: Interrupt,
     pub(super) reporter: Reporter,
     /// Where `mirror` remembers what it copied.
     pub(super) mirrors: PathBuf,
@@ -83,6 +84,7 @@ impl State {
             gate: parts.gate,
             archived: parts.archived,
             work: parts.work,
+            interrupt: Interrupt::default(),
             reporter: parts.reporter,
             mirrors: parts.mirrors,
             journal: parts.journal,

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::archived::ArchivedPart;
 use super::lock::InstanceLock;
@@ -19,6 +20,9 @@ use crate::capability::manifest::RestoreTarget;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::{Event, Phase};
 use crate::store::StoredSet;
+
+/// How long a strategy may take to remove what a cancelled restore has made.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What to restore, and where to.
 #[derive(Debug, Clone, Default)]
@@ -230,16 +234,36 @@ impl Step<'_> {
             })
             .await?;
         }
+        // What a strategy has made, only it can remove: it is interrupted, and given time for that.
+        let abandon = CancellationToken::new();
         let archived = Arc::new(ArchivedPart::new(set.clone(), self.record.clone(), session.reporter.clone()));
         let purpose = Purpose {
             target: self.directory.clone(),
             restore_to: if self.directory.is_none() { self.to.clone() } else { None },
             archived: Some(archived),
-            ..Purpose::plain(session.cancel.clone())
+            ..Purpose::plain(abandon.clone())
         };
         let mut live = self.part.start(session, purpose).await?;
         let to = if self.directory.is_some() { Some("/target") } else { self.to.as_deref() };
-        let result = live.instance.restore(&self.record.snapshot, to).await;
+        let interrupt = live.instance.interruption();
+        let result = {
+            let mut restore = std::pin::pin!(live.instance.restore(&self.record.snapshot, to));
+            tokio::select! {
+                biased;
+                result = &mut restore => result,
+                () = session.cancel.cancelled() => {
+                    interrupt.cancel();
+                    match tokio::time::timeout(PATIENCE, &mut restore).await {
+                        Ok(result) => result,
+                        Err(_) => {
+                            abandon.cancel();
+                            restore.await
+                        }
+                    }
+                    .map_err(|e| Error::new(ErrorKind::Cancelled, "the restore was cancelled").because(e))
+                }
+            }
+        };
         live.stop().await;
         result
     }

@@ -167,6 +167,41 @@ fn in_archive() {
     both.works_again();
 }
 
+#[test]
+fn in_a_restore() {
+    let both = Both::new(&[]);
+    both.configured("", &slow(&both.bk, "pg_restore", "*--exit-on-error*"));
+    let id = both.bk.backup_id();
+    let to = format!("{}-new", both.bk.instance());
+    let restore = ["restore", &id, "--part", "database", "--to", &to, "--confirm", both.bk.instance(), "--json"];
+    let run = both.bk.spawn(&restore);
+    both.slow_began();
+    run.signal(Signal::INT);
+    let outcome = run.end().fails(11, &["cancelled"]);
+    assert!(outcome.elapsed < Duration::from_secs(20), "{outcome}");
+    let temporary = format!("bkhost-restore-{}", id.replace('-', ""));
+    assert_eq!(both.postgres.databases(&temporary), [""; 0], "the database that was being filled");
+    assert_eq!(both.postgres.databases(&to), [""; 0]);
+    both.bk.no_child_left();
+}
+
+#[test]
+fn in_a_restore_of_a_dataset() {
+    let both = Both::new(&[]);
+    // It says so when the files are to be mounted where they belong, at the end.
+    both.configured(&slow(&both.bk, "zfs", "inherit?mountpoint*"), "");
+    let id = both.bk.backup_id();
+    let to = format!("{}-new", both.dataset);
+    let restore = ["restore", &id, "--part", "home", "--to", &to, "--confirm", both.bk.instance()];
+    let run = both.bk.spawn(&restore);
+    both.slow_began();
+    run.signal(Signal::TERM);
+    run.end().fails(11, &["cancelled"]);
+    assert_eq!(both.zfs.datasets(&both.dataset), [both.dataset.as_str()], "the dataset that was being filled");
+    both.configured("", "");
+    both.bk.run(&restore).ok();
+}
+
 /// kill -9 in a phase; then `recover`, or the next run, puts everything right.
 fn killed(both: &Both, phase: &str, slow: bool) {
     let mut run = both.bk.spawn(&["run", "--json"]);

@@ -46,22 +46,25 @@ impl State {
         }
         let archived = self.archived()?;
         let into = self.gate.host_path(&to, Access::Write).await?.dir()?;
-        let cancel = self.work.token().clone();
-        blocking(move || {
+        let stop = self.work.token().child_token();
+        let cancel = stop.clone();
+        let work = blocking(move || {
             let occupied =
                 into.entries().map_err(|e| CallError::new(Code::Other, format!("{to}: {e}")))?.next().is_some();
             if occupied {
                 return Err(CallError::new(Code::Conflict, format!("{to} is not empty")));
             }
             archived.extract(&name, into, &cancel).map_err(Into::into)
-        })
-        .await
+        });
+        self.interrupt.or(Some(&stop), work).await
     }
 
     async fn feed_command(&mut self, name: String, command: &str, args: Vec<Argument>) -> Result<Completed, CallError> {
         let archived = self.archived()?;
         let input = blocking(move || archived.stream(&name).map_err(Into::into)).await?;
-        self.gate.feed(command, &arguments(args), input).await.map(Into::into)
+        let args = arguments(args);
+        let work = self.gate.feed(command, &args, input);
+        self.interrupt.or(None, work).await.map(Into::into)
     }
 }
 

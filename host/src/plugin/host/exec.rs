@@ -16,7 +16,9 @@ fn millis(millis: u32) -> Duration {
 
 impl Host for State {
     async fn run(&mut self, command: String, args: Vec<Argument>) -> wasmtime::Result<Result<Completed, Error>> {
-        Ok(self.gate.run(&command, &arguments(args)).await.map(Into::into).map_err(Into::into))
+        let args = arguments(args);
+        let work = self.gate.run(&command, &args);
+        Ok(self.interrupt.or(None, work).await.map(Into::into).map_err(Into::into))
     }
 
     async fn spawn(

@@ -5,11 +5,13 @@ mod config;
 mod convert;
 mod exec;
 mod http;
+mod interrupt;
 mod log;
 mod mirror;
 mod progress;
 
 pub use archive::Archived;
 pub(super) use http::Egress;
+pub(super) use interrupt::Interrupt;
 pub(super) use log::Journal;
 pub(super) use progress::Pace;
