@@ -15,6 +15,7 @@ mod damage;
 mod demo;
 mod directory;
 mod faults;
+mod limits;
 mod main_job;
 mod prune;
 mod refusals;
