@@ -185,7 +185,7 @@ fn without_a_configuration_file() {
     let to = format!("{dataset}-restored");
     bk.run(&[&["restore", "latest", "--to", &to, "--confirm", bk.instance()], &place[..]].concat()).ok();
     assert_eq!(listing(&zfs.files(&dataset)), listing(&zfs.files(&to)));
-    bk.run(&["run", "--plugin", "zfs.wasm", "--to", &store]).fails(3, &["datasets"]);
+    bk.run(&["run", "--plugin", "zfs.wasm", "--to", &store, "--name", bk.instance()]).fails(3, &["datasets"]);
     bk.run(&["run", "--plugin", "zfs.wasm"]).fails(2, &["--to"]);
 }
 
