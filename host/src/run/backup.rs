@@ -50,6 +50,8 @@ struct Run<'a> {
     given_back: AtomicBool,
     /// The guard died before that, and the run was cancelled for it.
     unguarded: AtomicBool,
+    /// The set is published, and what was made for reading it could not be given back.
+    unclosed: AtomicBool,
     /// Ends what the strategies are doing: on the operator's cancel, and on the first failure.
     work: CancellationToken,
     began: jiff::Timestamp,
@@ -107,6 +109,7 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
         guard,
         given_back: AtomicBool::new(!application.locks()),
         unguarded: AtomicBool::new(false),
+        unclosed: AtomicBool::new(false),
         work: session.cancel.child_token(),
         began,
         start,
@@ -119,7 +122,16 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
     });
     match result {
         Ok(manifest) => {
-            journal.write(Record::Ended { ok: true })?;
+            let task = Undo::new(session, &id, journal, keeper);
+            // A cancel that comes when the set is being published ends the strategies, but the set stays.
+            let left = if run.unclosed.load(Ordering::Relaxed) { task.clean(&parts, &store).await } else { Vec::new() };
+            match undo::combine(left) {
+                None => task.end()?,
+                Some(left) => {
+                    let text = format!("what was made for reading is not given back; the next run tries again: {left}");
+                    session.reporter.message(Level::Warning, None, text);
+                }
+            }
             run.guard.dismiss().await;
             // The set is published: that old ones could not be removed does not make it a failure.
             if let Err(error) = session.phase(Phase::Prune, prune::after_backup(session, &parts, &store)).await {
@@ -284,6 +296,7 @@ impl Run<'_> {
         // From here on the set exists. A clone that cannot be given back now is a nuisance, not a failed backup.
         let closed = self.session.phase(Phase::Close, self.close(live)).await;
         if let Err(error) = closed {
+            self.unclosed.store(true, Ordering::Relaxed);
             self.session.reporter.message(Level::Warning, None, error.to_string());
         }
         Ok(manifest)
