@@ -103,6 +103,11 @@ impl Simulator {
         assert_eq!(state["db-state"], "AVAILABLE", "{state}");
     }
 
+    /// Send it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        self.running.signal(signal);
+    }
+
     /// Stop it, as an operator does.
     pub fn stop(self) {
         self.running.signal(rustix::process::Signal::TERM);

@@ -19,6 +19,9 @@ use crate::archive::id::SetId;
 use crate::archive::set::SnapshotRecord;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
+/// What a guard calls itself in the journal that it took over.
+pub(super) const GUARD: &str = "guard";
+
 /// One step of a run that changes something outside this process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
@@ -36,7 +39,8 @@ pub enum Record {
         /// What it is: `guard`, `recovery`.
         by: String,
         /// Its process.
-        pid: u32,
+        #[serde(flatten)]
+        process: ProcessId,
     },
     /// The application is about to be, or is, held (or was released). Undone by releasing it.
     Application {

@@ -5,7 +5,7 @@ use crate::application::Held;
 use crate::archive::set::SnapshotRecord;
 
 use super::identity::ProcessId;
-use super::journal::{ChildRecord, Entry, Record};
+use super::journal::{ChildRecord, Entry, GUARD, Record};
 
 /// What a part left at its vendor.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,8 @@ pub(super) struct PartLeft {
 pub(super) struct Leftovers {
     /// The application, if it is (or may be) held.
     pub held: Option<Held>,
+    /// The guard that took it over last, if it was one.
+    pub(super) guard: Option<ProcessId>,
     /// The process that ran it.
     pub host: Option<ProcessId>,
     /// Children that were started and not seen to end.
@@ -60,7 +62,7 @@ impl Leftovers {
     fn apply(&mut self, record: &Record) {
         match record {
             Record::Begun { host, .. } => self.host = Some(host.clone()),
-            Record::TakenOver { .. } => {}
+            Record::TakenOver { by, process } => self.guard = (by == GUARD).then(|| process.clone()),
             Record::Application { held } => self.held = held.is_open().then(|| held.clone()),
             Record::ChildStarted { child } => self.children.push(*child),
             Record::ChildEnded { pgid } => self.children.retain(|child| child.pgid != *pgid),

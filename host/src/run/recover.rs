@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::identity::ProcessId;
 use super::journal::{self, Journal, Record};
 use super::keeper::JournalKeeper;
 use super::leftovers::Leftovers;
@@ -56,7 +57,8 @@ pub(super) async fn recover_locked(session: &Session) -> Result<Recovered> {
         let journal = Arc::new(Journal::reopen(path)?);
         let keeper = Arc::new(JournalKeeper::new(Arc::clone(&journal), id, session.reporter.clone()));
         // Only history: a full disk must not keep the application locked.
-        let _ = journal.write(Record::TakenOver { by: "recovery".to_owned(), pid: std::process::id() });
+        let process = ProcessId::own()?;
+        let _ = journal.write(Record::TakenOver { by: "recovery".to_owned(), process });
         runs.push(Undo::new(session, id, journal, keeper));
     }
     for run in &runs {

@@ -102,6 +102,8 @@ fn run_status(id: SetId, entries: &[Entry], owner: Option<&str>, show_tokens: bo
         _ => match owned {
             Some(owner) if owner.starts_with(GUARD) => "guarded",
             Some(_) => "running",
+            // Between two tries the guard gives the instance's lock away.
+            None if left.guard.as_ref().is_some_and(|guard| guard.hold().is_some()) => "guarded",
             None => "dead",
         },
     };

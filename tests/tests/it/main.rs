@@ -11,6 +11,7 @@
 
 mod busy;
 mod cli;
+mod crash;
 mod damage;
 mod demo;
 mod directory;

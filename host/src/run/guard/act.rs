@@ -11,6 +11,7 @@ use super::message::Task;
 use crate::application::{Application, Held, Hooks, Outcome, Stage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, Reporter};
+use crate::run::identity::ProcessId;
 use crate::run::journal::{self, Journal, Record};
 use crate::run::leftovers::Leftovers;
 use crate::run::lock::{GUARD, InstanceLock};
@@ -79,9 +80,9 @@ impl Duty {
             return Ok(());
         }
         let journal = Journal::reopen(&self.task.journal).ok();
-        if let (Some(journal), Some(killed)) = (&journal, killed.take()) {
+        if let (Some(journal), Some(killed), Ok(process)) = (&journal, killed.take(), ProcessId::own()) {
             // Best effort: with a full disk, the application must come back all the same.
-            let _ = journal.write(Record::TakenOver { by: "guard".to_owned(), pid: std::process::id() });
+            let _ = journal.write(Record::TakenOver { by: journal::GUARD.to_owned(), process });
             for pgid in killed {
                 let _ = journal.write(Record::ChildEnded { pgid });
             }
