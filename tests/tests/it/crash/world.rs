@@ -136,7 +136,7 @@ impl World {
         snapshots.sort();
         let wanted: Vec<_> = listed.iter().map(|id| format!("bkhost-{}-{id}", self.bk.instance())).collect();
         assert_eq!(snapshots, wanted, "{point}: snapshots");
-        assert_eq!(self.zfs.datasets(&self.dataset), [self.dataset.clone()], "{point}: clones");
+        assert_eq!(self.zfs.datasets(&self.dataset), std::slice::from_ref(&self.dataset), "{point}: clones");
         let status = self.bk.run(&["status", "--json"]).ok().json();
         let dead =
             status["runs"].as_array().unwrap().iter().any(|run| run["state"] != "proved" && run["state"] != "undone");
