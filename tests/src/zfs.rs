@@ -20,18 +20,23 @@ pub struct Zfs {
 /// The pool. It is made when the first test needs it, and goes when the tests end.
 pub fn zfs() -> &'static Zfs {
     static POOL: OnceLock<Zfs> = OnceLock::new();
-    POOL.get_or_init(|| {
+    POOL.get_or_init(Zfs::start)
+}
+
+impl Zfs {
+    /// A pool of one's own, for a test that is hard on it.
+    #[must_use]
+    #[track_caller]
+    pub fn start() -> Self {
         assert!(rustix::process::geteuid().is_root(), "the tests of ZFS need root: sudo make test");
         let mut command = Command::new(script("with-zfs.sh"));
         command.args(["--size", "1G", "bash", "-c", "echo \"pool $ZFS_POOL $$\"; read -r _"]);
         let mut holder = Running::start(command, true);
         let line = holder.says("pool ");
         let words: Vec<_> = line.split(' ').collect();
-        Zfs { pool: words[1].to_owned(), pid: words[2].to_owned(), _holder: holder }
-    })
-}
+        Self { pool: words[1].to_owned(), pid: words[2].to_owned(), _holder: holder }
+    }
 
-impl Zfs {
     /// What makes a command run where the pool is mounted. The command keeps its process id.
     pub(crate) fn wrapper(&self) -> Vec<String> {
         ["nsenter", &format!("--mount=/proc/{}/ns/mnt", self.pid), "--"].map(str::to_owned).to_vec()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bkhost_tests::{Bkhost, Outcome, Running, Simulator, Zfs, postgres, until, zfs};
+use bkhost_tests::{Bkhost, Outcome, Running, Simulator, Zfs, postgres, until};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The application has to be free so soon after the run's death, by its guard.
@@ -30,15 +30,16 @@ impl Blow {
 pub(super) struct World {
     pub(super) bk: Bkhost,
     application: Option<Simulator>,
-    zfs: &'static Zfs,
+    zfs: Zfs,
     dataset: String,
     kept: String,
 }
 
 impl World {
     pub(super) fn new() -> Self {
-        let (zfs, postgres) = (zfs(), postgres());
-        let bk = Bkhost::inside(zfs);
+        // Of its own: zfs-fuse has been seen to hang when many clients of one daemon are killed.
+        let (zfs, postgres) = (Zfs::start(), postgres());
+        let bk = Bkhost::inside(&zfs);
         let dataset = zfs.create(bk.instance());
         std::fs::write(zfs.files(&dataset).join("f"), "1").unwrap();
         postgres.create(bk.instance(), 10);
