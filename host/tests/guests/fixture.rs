@@ -203,7 +203,7 @@ impl Part {
         let took = begin.elapsed();
         let error = result.expect_err("it must fail");
         assert!(took < limit + SLACK, "{error}: took {took:?}, the limit is {limit:?}");
-        assert!(error.message().starts_with("part `home` (hostile, capture): "), "{error}");
+        assert!(error.message().starts_with("hostile capture: "), "{error}");
         error
     }
 
@@ -217,7 +217,7 @@ impl Part {
         assert!(took < limit + SLACK, "{error}: took {took:?}, the limit is {limit:?}");
         if !self.cancel.is_cancelled() {
             let again = instance.discard(LABEL).await.expect_err("the instance is gone");
-            assert!(again.message().ends_with("(hostile, discard): the plugin was ended in capture"), "{again}");
+            assert!(again.message().ends_with("hostile discard: the plugin was ended in capture"), "{again}");
         }
         error
     }
