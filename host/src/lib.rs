@@ -17,6 +17,6 @@ pub mod store;
 pub mod units;
 
 /// The version of this build, with that of its WebAssembly engine: most security fixes come with the latter.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (wasmtime 48)");
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (wasmtime ", env!("BKHOST_WASMTIME_VERSION"), ")");
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
