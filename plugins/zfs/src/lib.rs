@@ -86,9 +86,8 @@ impl Strategy for Zfs {
     }
 
     fn capture(&mut self, label: &str) -> Result<Snapshot> {
-        let taken = self.take(label);
-        // After the call: a snapshot that was slow has to show in the skew between the parts.
         let created = bkhost_sdk::now();
+        let taken = self.take(label);
         let (together, planned) = match taken {
             Ok(taken) => taken,
             Err(error) => {

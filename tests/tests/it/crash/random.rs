@@ -27,7 +27,7 @@ fn number(variable: &str, default: u64) -> u64 {
 fn kills_at_random() {
     let start = Instant::now();
     let seed = number("BKHOST_SEED", u64::from(std::process::id()));
-    let kills = number("BKHOST_KILLS", 40);
+    let kills = number("BKHOST_KILLS", 8);
     println!("BKHOST_SEED={seed}");
     let mut random = Random(seed);
     let world = World::new();
