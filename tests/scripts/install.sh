@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that the tests drive: ZFS on FUSE, PostgreSQL, and the tools that check from outside what
-# bkhost wrote. Idempotent: does nothing, and needs no root, when all of them are there. Else root, or sudo without a
-# password.
+# bkhost wrote; and moto from PyPI, into the build output. Idempotent: does nothing, and needs no root, when all of them
+# are there. Else root, or sudo without a password.
 #
 #   tests/scripts/install.sh             install what is missing
 #   tests/scripts/install.sh --build     only what building takes: a C compiler
@@ -14,7 +14,7 @@ packages=(
   zstd tar rsync attr acl           # reading archives, copying and comparing trees from outside
   git                               # the repositories of a small home
   procps util-linux                 # ps, setpriv, unshare
-  python3
+  python3 python3-venv              # moto, which stands in for AWS
 )
 
 building=(gcc libc6-dev)
@@ -34,7 +34,16 @@ if [ "${1-}" = --missing ]; then
   [ ${#missing[@]} = 0 ] || printf '%s\n' "${missing[@]}"
   exit 0
 fi
-[ ${#missing[@]} -gt 0 ] || exit 0
+
+# What does not come from Debian.
+others() {
+  [ "${1-}" = --build ] || "$(dirname "${BASH_SOURCE[0]}")/moto.sh" install
+}
+
+if [ ${#missing[@]} = 0 ]; then
+  others "$@"
+  exit 0
+fi
 
 as_root=()
 if [ "$(id -u)" != 0 ]; then
@@ -55,6 +64,7 @@ for attempt in 1 2 3; do
   "${as_root[@]}" apt-get -q -o DPkg::Lock::Timeout=300 update >&2 || true
   if "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
     -o Dpkg::Options::=--force-confold install --no-install-recommends "${missing[@]}" >&2; then
+    others "$@"
     exit 0
   fi
   sleep 2

@@ -12,6 +12,7 @@
     reason = "only tests use it, and a test that cannot go on has failed"
 )]
 
+pub mod aws;
 mod bkhost;
 mod postgres;
 mod running;

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod aws;
 mod busy;
 mod cli;
 mod crash;
