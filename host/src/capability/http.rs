@@ -238,8 +238,7 @@ fn shorter(ours: Duration, theirs: Option<Duration>) -> Duration {
 
 fn build(server: &Server, sockets: &[SocketAddr]) -> reqwest::Result<Client> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    // Whoever was first in this process has set the same one.
-    let _same = rustls::crypto::ring::default_provider().install_default();
+    super::choose_tls();
     let mut builder = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()

@@ -11,6 +11,7 @@ mod grant;
 mod http;
 pub mod manifest;
 mod mask;
+mod operator;
 mod paths;
 mod process;
 mod program;
@@ -27,10 +28,16 @@ pub use gate::{Gate, Mode};
 pub use grant::{Grant, HttpGrant, HttpGrantTable};
 pub use http::{HttpTimeouts, Resolver, ResponseBody, SystemResolver};
 pub use manifest::{Access, Consistency, Manifest};
+pub use operator::OperatorCommand;
 pub use paths::{HostPath, Preopen};
 pub use process::{Argument, Completed, Leader, NoWitness, Output, Process, Witness, kill_orphans, start_time};
 pub use rights::{Origin, Rights, RightsRequest};
 pub use secret::{Resolved, Secret, SecretSource};
+
+/// Choose the implementation of TLS's cryptography for this process. Whoever is first chooses; all choose the same.
+pub fn choose_tls() {
+    let _same = rustls::crypto::ring::default_provider().install_default();
+}
 
 #[cfg(test)]
 mod tests;

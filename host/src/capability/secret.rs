@@ -11,8 +11,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::program::Program;
-use super::{mask, process};
+use super::mask;
+use super::operator::OperatorCommand;
 use crate::{Error, ErrorKind, Result};
 
 /// A secret's value. Neither `Debug` nor `Display` shows it.
@@ -110,10 +110,10 @@ impl SecretSource {
             Self::Command(argv) => {
                 let hint =
                     "the command is an absolute path and its arguments, such as [\"/usr/bin/pass\", \"show\", \"db\"]";
-                let (program, arguments) =
-                    argv.split_first().ok_or_else(|| fail("the command is empty".into(), hint.into()))?;
-                let bytes = run(program, arguments).await.map_err(|why| fail(why, hint.into()))?;
-                (bytes, format!("the output of {program}"))
+                let command =
+                    OperatorCommand { argv, env: &[], stdin: &[], timeout: COMMAND_TIMEOUT, max_output: MAX_LENGTH };
+                let bytes = command.run().await.map_err(|why| fail(why, hint.into()))?;
+                (bytes, format!("the output of {}", argv.first().map_or("", String::as_str)))
             }
         };
         let text =
@@ -163,26 +163,4 @@ fn read(path: &Path, name: &str, warnings: &mut Vec<String>) -> Result<Vec<u8>, 
         return Err(format!("{} is longer than 64KiB", path.display()));
     }
     Ok(bytes)
-}
-
-async fn run(program: &str, arguments: &[String]) -> Result<Vec<u8>, String> {
-    let path = Program::check(Path::new(program))?.path;
-    let mut command = tokio::process::Command::new(&path);
-    command.args(arguments);
-    let launched = process::launch(command, false, "").map_err(|e| format!("{program}: {e}"))?;
-    let options = process::Options {
-        timeout: COMMAND_TIMEOUT,
-        max_output: MAX_LENGTH,
-        argv: vec![program.to_owned()],
-        ..process::Options::default()
-    };
-    let mut running = process::Running::start(launched, options).map_err(|e| format!("{program}: {e}"))?;
-    let output = running.finish().await;
-    match (output.ending, output.status) {
-        (process::Ending::TimedOut, _) => Err(format!("{program} did not end within {} s", COMMAND_TIMEOUT.as_secs())),
-        (process::Ending::Exited, 0) if output.truncated => Err(format!("{program} wrote more than 64KiB")),
-        (process::Ending::Exited, 0) => Ok(output.stdout),
-        // Neither stdout nor stderr is shown: both may hold the secret.
-        (_, status) => Err(format!("{program} ended with status {status}")),
-    }
 }

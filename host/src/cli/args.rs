@@ -167,6 +167,8 @@ pub(super) enum Command {
         #[arg(long)]
         show_tokens: bool,
     },
+    /// Send a trial on every notification channel
+    Notify,
     /// Watch over a run: started by it
     #[command(hide = true)]
     Guard {

@@ -7,10 +7,13 @@ use super::context::Context;
 use super::output;
 use crate::application::Severity;
 use crate::error::{Error, ErrorKind, Result};
+use crate::notify::Channels;
 use crate::run::{self, Found};
 
 pub(super) async fn check(context: &Context, adhoc: &Adhoc) -> Result<ExitCode> {
     let session = context.session(context.config(adhoc)?)?;
+    // That a channel's secret can be had is seen here, and not when there is something to tell.
+    Channels::resolve(&session.config.notify).await?;
     let findings = run::preflight(&session).await?;
     if context.global.json {
         output::json(&serde_json::json!({ "findings": findings }))?;

@@ -11,6 +11,7 @@ use crate::archive::SetId;
 use crate::archive::set::SetManifest;
 use crate::config::{Config, Flags};
 use crate::error::{Error, ErrorKind, Result};
+use crate::notify::Channels;
 use crate::plugin::{HostOptions, PluginHost, default_search};
 use crate::report::{Reporter, Terms};
 use crate::run::{Session, StateDirs, blocking, on_signals};
@@ -94,6 +95,7 @@ impl Context {
             config,
             dirs,
             reporter: self.reporter(),
+            notify: Channels::default(),
             cancel: self.cancel()?,
         })
     }

@@ -8,6 +8,7 @@ mod context;
 mod demo;
 mod guard;
 mod list;
+mod notify;
 mod output;
 mod plan;
 mod plugin;
@@ -70,6 +71,7 @@ async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
         Command::Status { show_tokens } => status::status(&context, show_tokens),
         Command::Guard { .. } => guard::guard().await,
         Command::FaultPoints => guard::fault_points(),
+        Command::Notify => notify::notify(&context).await,
         Command::Recover => recover::recover(&context).await,
         Command::Simulate { what } => simulate::simulate(&context, what).await,
         Command::Demo { keep } => demo::demo(&context, keep).await,

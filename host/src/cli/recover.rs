@@ -6,12 +6,17 @@ use super::args::Adhoc;
 use super::context::Context;
 use super::output;
 use crate::error::{Error, ErrorKind, Result};
+use crate::notify::{Channels, locked};
 use crate::run::{self, Recovered};
 
 pub(super) async fn recover(context: &Context) -> Result<ExitCode> {
-    let session = context.session(context.config(&Adhoc::default())?)?;
+    let mut session = context.session(context.config(&Adhoc::default())?)?;
+    session.notify = Channels::resolve(&session.config.notify).await?;
     let recovered = run::recover(&session).await?;
     let Recovered { undone, damaged, held, failed } = recovered;
+    if held.is_some() {
+        session.notify.send(&locked(session.instance()), &session.reporter).await;
+    }
     if context.global.json {
         output::json(&serde_json::json!({ "recovered": undone, "damaged": damaged }))?;
     } else {

@@ -9,6 +9,7 @@ use toml::de::DeTable;
 use super::document::{Step, find};
 use super::hint::{form, nearest};
 use super::model::{Application, Bitbucket, Config, Part};
+use super::notify::{Notify, Ping, Webhook};
 use super::source::{Place, Sources};
 use crate::archive::check_name;
 use crate::capability::Grant;
@@ -38,6 +39,7 @@ impl Checker<'_> {
         self.parts(&config.parts)?;
         self.stores(config)?;
         self.archive(config)?;
+        self.notify(&config.notify)?;
         self.grants(&config.grants)
     }
 
@@ -236,6 +238,50 @@ impl Checker<'_> {
         if archive.threads > 256 {
             let at = [Step::Key("archive"), Step::Key("threads")];
             return Err(self.wrong(&at, &format!("`archive.threads` must be at most 256, not {}", archive.threads)));
+        }
+        Ok(())
+    }
+
+    fn notify(&self, channels: &[Notify]) -> Result<()> {
+        let mut names = BTreeSet::new();
+        for (index, channel) in channels.iter().enumerate() {
+            let at = |key| [Step::Key("notify"), Step::Index(index), Step::Key(key)];
+            if !names.insert(channel.name()) {
+                let message = format!("two notification channels are called `{}`", channel.name());
+                return Err(self.error(&at("name"), &message).hint("give each a name = \"…\" of its own"));
+            }
+            if channel.on().is_empty() {
+                return Err(self.wrong(&at("on"), "a notification channel with an empty `on` is never used"));
+            }
+            match channel {
+                Notify::Webhook(Webhook { url, url_from, .. }) | Notify::Ping(Ping { url, url_from, .. }) => {
+                    if url.is_some() == url_from.is_some() {
+                        let message = "a notification channel has either `url` or `url-from`";
+                        return Err(self.wrong(&at("url"), message));
+                    }
+                }
+                Notify::Mail(mail) => {
+                    if mail.to.is_empty() {
+                        return Err(self.wrong(&at("to"), "a mail needs at least one recipient"));
+                    }
+                    if mail.server.contains('@') {
+                        let place = self.place(&at("server"));
+                        let message = "`notify.server` must not hold a user or a password";
+                        return Err(self
+                            .sources
+                            .error(place.as_ref(), true, message)
+                            .hint("name the user in `username`, and say in `password` where the password is"));
+                    }
+                    if mail.username.is_some() != mail.password.is_some() {
+                        let message = "`username` and `password` of a mail server go together";
+                        return Err(self.wrong(&at("username"), message));
+                    }
+                }
+                Notify::Command(command) => match command.program() {
+                    None => return Err(self.wrong(&at("command"), "`command` must name a program")),
+                    Some(program) => self.absolute(&at("command"), &program)?,
+                },
+            }
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ impl Config {
             stores: vec![StoreConfig { to: store.to_owned() }],
             retention: Retention::default(),
             archive: Archive::default(),
+            notify: Vec::new(),
             grants: Vec::new(),
             dir: PathBuf::new(),
         }

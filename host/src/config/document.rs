@@ -137,7 +137,7 @@ impl<'i, 's> Overlay<'i, 's> {
             let entry = table.entry(key(step, place)).or_insert_with(|| {
                 let new = match (depth, step.as_str()) {
                     (0, "store") => DeValue::Array(DeArray::from_iter([table_value(place)])),
-                    (0, "part" | "grant") => DeValue::Array(DeArray::new()),
+                    (0, "part" | "grant" | "notify") => DeValue::Array(DeArray::new()),
                     _ => DeValue::Table(DeTable::new()),
                 };
                 Spanned::new(place.clone(), new)
@@ -150,8 +150,8 @@ impl<'i, 's> Overlay<'i, 's> {
                 (0, "store", DeValue::Array(items)) => {
                     items.iter_mut().next().and_then(as_table).ok_or_else(not_a_table)?
                 }
-                (0, "part" | "grant", DeValue::Array(items)) => {
-                    let by = if step == "part" { "name" } else { "plugin" };
+                (0, "part" | "grant" | "notify", DeValue::Array(items)) => {
+                    let by = if step == "grant" { "plugin" } else { "name" };
                     let name = way.next().ok_or_else(not_a_table)?;
                     let index = entry_named(items, step, by, name)
                         .map_err(|(message, hint)| sources.error(Some(place), false, &message).hint(hint))?;
@@ -192,7 +192,7 @@ fn as_table<'a, 'i>(value: &'a mut Spanned<DeValue<'i>>) -> Option<&'a mut DeTab
     }
 }
 
-/// The entry of `[[part]]` or `[[grant]]` that is called so.
+/// The entry of `[[part]]`, `[[grant]]` or `[[notify]]` that is called so.
 fn entry_named(items: &DeArray<'_>, table: &str, by: &str, name: &str) -> Result<usize, (String, String)> {
     let names: Vec<&str> = items.iter().filter_map(|item| item.get_ref().get(by)?.get_ref().as_str()).collect();
     let found =

@@ -9,9 +9,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::check::Checker;
-use super::document::{Loose, Overlay, Step, bad_assignment, find, path_of, split_assignment};
-use super::hint::{nearest, tell};
+use super::document::{Loose, Overlay, bad_assignment, path_of, split_assignment};
+use super::hint::{header, nearest, tell};
 use super::model::{Application, Archive, Config, Instance, Part, Retention, StoreConfig};
+use super::notify::{self, Notify};
 use super::secrets;
 use super::source::Sources;
 use crate::capability::Grant;
@@ -26,7 +27,7 @@ const MAX_FILE: u64 = 1 << 20;
 /// The values of `[application] type`.
 const APPLICATIONS: [&str; 2] = ["bitbucket", "none"];
 
-/// The file, but for `[application]`, whose keys depend on its type.
+/// The file, but for `[application]` and `[[notify]]`, whose keys depend on their type.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct File {
@@ -39,6 +40,8 @@ struct File {
     retention: Retention,
     #[serde(default)]
     archive: Archive,
+    #[serde(rename = "notify")]
+    _notify: Option<IgnoredAny>,
     #[serde(default)]
     grant: Vec<Grant>,
 }
@@ -215,6 +218,7 @@ fn build(sources: &Sources, assignments: &[Assignment]) -> Result<Config> {
         stores: file.store,
         retention: file.retention,
         archive: file.archive,
+        notify: notify(sources, &root)?,
         grants: file.grant,
         dir: PathBuf::new(),
     };
@@ -280,37 +284,76 @@ fn application(sources: &Sources, root: &DeTable<'_>) -> Result<Application> {
         let told = tell("missing field `application`", "");
         return Err(sources.error(None, false, &told.message).hint(told.hint.unwrap_or_default()));
     };
+    let (kind, rest) = by_type(sources, value, "application", "application", &APPLICATIONS)?;
+    match kind {
+        "bitbucket" => Ok(Application::Bitbucket(typed(sources, root, "application", rest)?)),
+        _ => Ok(Application::None(typed(sources, root, "application", rest)?)),
+    }
+}
+
+/// `[[notify]]`, whose type decides about its keys.
+fn notify(sources: &Sources, root: &DeTable<'_>) -> Result<Vec<Notify>> {
+    let Some(value) = root.get("notify") else { return Ok(Vec::new()) };
+    let DeValue::Array(items) = value.get_ref() else {
+        let message = format!("`notify` must be a list, not {}", value.get_ref().type_str());
+        return Err(sources
+            .error(Some(&value.span()), false, &message)
+            .hint("write [[notify]], with two brackets on each side"));
+    };
+    let one = |(index, value)| {
+        let at = format!("notify[{index}]");
+        let (kind, rest) = by_type(sources, value, &at, "notification channel", &notify::KINDS)?;
+        match kind {
+            "webhook" => Ok(Notify::Webhook(typed(sources, root, &at, rest)?)),
+            "ping" => Ok(Notify::Ping(typed(sources, root, &at, rest)?)),
+            "mail" => Ok(Notify::Mail(typed(sources, root, &at, rest)?)),
+            _ => Ok(Notify::Command(typed(sources, root, &at, rest)?)),
+        }
+    };
+    items.iter().enumerate().map(one).collect()
+}
+
+/// The type of a table at `at`, one of `kinds`, and the rest of its keys.
+fn by_type<'i>(
+    sources: &Sources,
+    value: &Spanned<DeValue<'i>>,
+    at: &str,
+    what: &str,
+    kinds: &[&'static str],
+) -> Result<(&'static str, Spanned<DeValue<'i>>)> {
     let span = value.span();
     let DeValue::Table(keys) = value.get_ref() else {
-        let message = format!("`application` must be a table, not {}", value.get_ref().type_str());
-        return Err(sources.error(Some(&span), false, &message).hint("write [application] and its keys below it"));
+        let message = format!("`{at}` must be a table, not {}", value.get_ref().type_str());
+        return Err(sources
+            .error(Some(&span), false, &message)
+            .hint(format!("write {} and its keys below it", header(at))));
     };
-    let kind = find(root, &[Step::Key("application"), Step::Key("type")]);
-    let name = kind.and_then(|kind| kind.get_ref().as_str());
+    let wrong = |place, message: &str, hint: Option<String>| {
+        let error = sources.error(Some(place), false, message);
+        Err(match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        })
+    };
+    let Some(kind) = keys.get("type") else {
+        let told = tell("missing field `type`", at);
+        return wrong(&span, &told.message, told.hint);
+    };
+    let Some(name) = kind.get_ref().as_str() else {
+        let message = format!("invalid type: {}, expected a string", kind.get_ref().type_str());
+        let told = tell(&message, &format!("{at}.type"));
+        return wrong(&kind.span(), &told.message, told.hint);
+    };
+    let Some(known) = kinds.iter().copied().find(|known| *known == name) else {
+        let hint = match nearest(name, kinds.iter().copied()) {
+            Some(near) => format!("did you mean \"{near}\"? There are: {}", kinds.join(", ")),
+            None => format!("there are: {}", kinds.join(", ")),
+        };
+        return wrong(&kind.span(), &format!("there is no {what} of the type `{}`", name.escape_debug()), Some(hint));
+    };
     let mut rest = keys.clone();
     rest.remove("type");
-    let rest = Spanned::new(span.clone(), DeValue::Table(rest));
-    match (name, kind) {
-        (Some("bitbucket"), _) => Ok(Application::Bitbucket(typed(sources, root, "application", rest)?)),
-        (Some("none"), _) => Ok(Application::None(typed(sources, root, "application", rest)?)),
-        (Some(other), Some(kind)) => {
-            let hint = match nearest(other, APPLICATIONS.into_iter()) {
-                Some(near) => format!("did you mean \"{near}\"? There are: {}", APPLICATIONS.join(", ")),
-                None => format!("there are: {}", APPLICATIONS.join(", ")),
-            };
-            let message = format!("there is no application of the type `{}`", other.escape_debug());
-            Err(sources.error(Some(&kind.span()), false, &message).hint(hint))
-        }
-        (_, Some(kind)) => {
-            let told =
-                tell(&format!("invalid type: {}, expected a string", kind.get_ref().type_str()), "application.type");
-            Err(sources.error(Some(&kind.span()), false, &told.message).hint(told.hint.unwrap_or_default()))
-        }
-        (_, None) => {
-            let told = tell("missing field `type`", "application");
-            Err(sources.error(Some(&span), false, &told.message).hint(told.hint.unwrap_or_default()))
-        }
-    }
+    Ok((known, Spanned::new(span, DeValue::Table(rest))))
 }
 
 /// The text of a file.

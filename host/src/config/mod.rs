@@ -12,6 +12,7 @@ mod hint;
 mod json;
 mod load;
 mod model;
+mod notify;
 mod schema;
 mod secrets;
 mod source;
@@ -22,4 +23,5 @@ pub use load::Flags;
 pub use model::{
     Application, Archive, Bitbucket, Config, Instance, Limits, NoApplication, Part, Retention, StoreConfig,
 };
+pub use notify::{Mail, Notify, NotifyCommand, Occasion, Ping, Webhook};
 pub use schema::schema;

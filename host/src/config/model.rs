@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::notify::Notify;
 use crate::capability::{Grant, SecretSource};
 use crate::units::{Size, Span};
 
@@ -31,6 +32,9 @@ pub struct Config {
     /// How parts are archived.
     #[serde(default)]
     pub archive: Archive,
+    /// Who is told how a run ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Notify>,
     /// What plugins that did not come with this bkhost may do.
     #[serde(default, rename = "grant")]
     pub grants: Vec<Grant>,

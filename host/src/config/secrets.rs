@@ -17,6 +17,15 @@ pub(super) fn check(sources: &Sources, root: &DeTable<'_>) -> Result<()> {
     if let Some(value) = find(root, &[Step::Key("application"), Step::Key("password")]) {
         check_one(sources, "application.password", value)?;
     }
+    if let Some(DeValue::Array(channels)) = root.get("notify").map(Spanned::get_ref) {
+        for (index, channel) in channels.iter().enumerate() {
+            for key in ["password", "url-from"] {
+                if let Some(value) = channel.get_ref().get(key) {
+                    check_one(sources, &format!("notify[{index}].{key}"), value)?;
+                }
+            }
+        }
+    }
     let Some(DeValue::Array(parts)) = root.get("part").map(Spanned::get_ref) else { return Ok(()) };
     for (index, part) in parts.iter().enumerate() {
         if let Some(DeValue::Table(secrets)) = part.get_ref().get("secrets").map(Spanned::get_ref) {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::application::simulator::{Options, Simulator};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::notify::Channels;
 use crate::plugin::{HostOptions, PluginHost, default_search};
 use crate::report::Reporter;
 use crate::run::{self, Session, StateDirs};
@@ -55,7 +56,8 @@ pub async fn demo(reporter: Reporter, shipped: Vec<(String, String)>, keep: bool
     let config = Config::parse(&file, text.clone(), &[])?;
     let dirs = StateDirs::open(&dir.join("state"), INSTANCE)?;
     let host = Arc::new(PluginHost::new(HostOptions { aot_dir: Some(dirs.aot()), shipped, search: default_search() })?);
-    let session = Session { config, dirs, host, reporter, cancel: CancellationToken::new() };
+    let session =
+        Session { config, dirs, host, reporter, notify: Channels::default(), cancel: CancellationToken::new() };
 
     println!("# bkhost run");
     let manifest = run::backup(&session).await?;

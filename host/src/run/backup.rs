@@ -330,7 +330,7 @@ impl Run<'_> {
             let _ = tokio::time::timeout(REAP_PATIENCE, reaped).await;
         }
         let outcome = if result.is_ok() { Outcome::Completed } else { Outcome::Cancelled };
-        let released = self.session.phase(Phase::Unlock, lock.release(outcome)).await;
+        let released = self.session.phase(Phase::Unlock, self.session.while_locked(lock.release(outcome))).await;
         self.given_back.store(released.is_ok(), Ordering::Relaxed);
         let downtime = Downtime { locked: start.elapsed(), drain };
         match (result, released) {

@@ -1,6 +1,7 @@
 //! What every command on an instance works with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
@@ -11,9 +12,13 @@ use super::state::StateDirs;
 use crate::application::Application;
 use crate::config::Config;
 use crate::error::{ErrorKind, Result, ResultExt};
+use crate::notify::{self, Channels};
 use crate::plugin::PluginHost;
 use crate::report::{Event, Phase, Reporter};
 use crate::store::Store;
+
+/// How long giving the application back may take before that is told to everybody.
+const SHOUT_AFTER: Duration = Duration::from_secs(10);
 
 /// One instance, opened for work.
 pub struct Session {
@@ -25,6 +30,8 @@ pub struct Session {
     pub host: Arc<PluginHost>,
     /// Where everything is reported.
     pub reporter: Reporter,
+    /// Who is told how the work ended.
+    pub notify: Channels,
     /// The operator's cancel.
     pub cancel: CancellationToken,
 }
@@ -64,6 +71,14 @@ impl Session {
             .ok_or("no store")
             .or_error(ErrorKind::Config, || "the configuration names no [[store]]")?;
         Store::open_or_create(&store.to)
+    }
+
+    /// Wait for the application to be given back by `release`. When that takes long, it is told on every channel.
+    ///
+    /// # Errors
+    /// Those of `release`.
+    pub(super) async fn while_locked<T>(&self, release: impl Future<Output = Result<T>>) -> Result<T> {
+        notify::while_waiting(&self.notify, &self.reporter, self.instance(), SHOUT_AFTER, release).await
     }
 
     /// Run `work` as a phase of the run: told before and after, and named in its error.

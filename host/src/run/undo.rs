@@ -66,7 +66,8 @@ impl<'a> Undo<'a> {
             reporter: self.session.reporter.clone(),
             cancel: CancellationToken::new(),
         };
-        application.release(&held, Outcome::Cancelled, patience, &hooks).await.map(|_| ())
+        let release = application.release(&held, Outcome::Cancelled, patience, &hooks);
+        self.session.while_locked(release).await.map(|_| ())
     }
 
     /// Undo snapshots and objects; of a set that is published, only what was made for reading. Each step is tried,

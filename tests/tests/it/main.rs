@@ -19,6 +19,7 @@ mod directory;
 mod faults;
 mod limits;
 mod main_job;
+mod notify;
 mod prune;
 mod refusals;
 mod signals;

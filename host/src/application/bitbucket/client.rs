@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::settings::Settings;
 use crate::application::Token;
-use crate::capability::Secret;
+use crate::capability::{Secret, choose_tls};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// No reply of this API is near it; what is longer comes from something else.
@@ -126,8 +126,7 @@ impl Client {
     /// proxy from the environment, TLS by rustls and ring, and no connection kept for long, since a call over one that
     /// the server has closed meanwhile fails without saying whether it was done.
     pub(super) fn new(base: Url, settings: &Settings) -> Result<Self> {
-        // Fails only where the process already has a provider.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        choose_tls();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("bkhost/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())

@@ -192,7 +192,7 @@ impl Running {
     }
 
     /// Write to its stdin, as long as it lives.
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::capability) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(stdin) = &mut self.stdin else {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, "its stdin is closed"));
         };

@@ -10,6 +10,7 @@ use super::keepers::{InTheJournal, Memory};
 use super::message::Task;
 use crate::application::{Application, Held, Hooks, Outcome, Stage};
 use crate::error::{Error, ErrorKind, Result};
+use crate::notify::{self, Notification, Shouting};
 use crate::report::{Level, Reporter};
 use crate::run::identity::ProcessId;
 use crate::run::journal::{self, Journal, Record};
@@ -42,35 +43,46 @@ impl Duty {
         let start = Instant::now();
         let mut pause = Duration::from_secs(1);
         let mut patience = FIRST_TRY;
-        loop {
+        let mut shouting = None;
+        let result = loop {
             match InstanceLock::take(&self.task.dir, &format!("{GUARD} {}", self.task.run)) {
                 Ok(_lock) => match self.release(&mut killed, patience).await {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => break Ok(()),
                     Err(error) => {
                         self.tell(&error);
                         if self.is_hopeless() && start.elapsed() >= UNKNOWN {
-                            return Err(error);
+                            break Err(error);
                         }
                     }
                 },
                 Err(error) if error.kind() == ErrorKind::Busy => {
                     // Another bkhost undoes this run, or is the very process that died a moment ago.
                     if !self.is_held() {
-                        return Ok(());
+                        break Ok(());
                     }
                     sleep(Duration::from_millis(100)).await;
                     continue;
                 }
                 // The disk fails: the application must come back all the same.
                 Err(_) => match self.release(&mut killed, patience).await {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => break Ok(()),
                     Err(error) => self.tell(&error),
                 },
             }
+            shouting.get_or_insert_with(|| Shouting::start(&self.task.notify, self.locked(), &self.reporter));
             patience = TRY;
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE);
+        };
+        if let Some(shouting) = shouting.filter(|_| result.is_ok()) {
+            shouting.freed().await;
         }
+        result
+    }
+
+    fn locked(&self) -> Notification {
+        let instance = self.task.dir.file_name().unwrap_or_default().to_string_lossy();
+        notify::locked(&instance).about(&self.task.run)
     }
 
     async fn release(&self, killed: &mut Option<Vec<u32>>, patience: Duration) -> Result<()> {

@@ -66,7 +66,7 @@ impl Guard {
         id: &SetId,
     ) -> Result<Self> {
         let dir = session.dirs.instance().to_owned();
-        let task = Task::new(id.clone(), dir, journal.path().to_owned(), ProcessId::own()?, access);
+        let task = Task::new(id.clone(), dir, journal.path().to_owned(), ProcessId::own()?, access, &session.notify);
         let (mut child, stdin, stdout) = spawn(id).or_error(ErrorKind::Io, || "the run's guard cannot be started")?;
         let (to, from_run) = mpsc::unbounded_channel();
         let (to_run, mut replies) = mpsc::unbounded_channel();

@@ -9,6 +9,7 @@ use crate::archive::SetId;
 use crate::capability::Secret;
 use crate::config;
 use crate::error::{Error, ErrorKind};
+use crate::notify::Channels;
 use crate::report::Level;
 use crate::run::access::Access;
 use crate::run::identity::ProcessId;
@@ -23,16 +24,26 @@ pub(super) struct Task {
     pub(super) host: ProcessId,
     application: config::Application,
     password: Option<String>,
+    /// Who is told that the application is still locked.
+    pub(super) notify: Channels,
 }
 
 impl Task {
-    pub(super) fn new(run: SetId, dir: PathBuf, journal: PathBuf, host: ProcessId, access: &Access) -> Self {
+    pub(super) fn new(
+        run: SetId,
+        dir: PathBuf,
+        journal: PathBuf,
+        host: ProcessId,
+        access: &Access,
+        notify: &Channels,
+    ) -> Self {
         Self {
             run,
             dir,
             journal,
             host,
             application: access.application.clone(),
+            notify: notify.clone(),
             password: access.password.as_ref().map(|password| password.reveal().to_owned()),
         }
     }
@@ -136,7 +147,7 @@ mod tests {
         let application: config::Application = serde_json::from_str(text).unwrap();
         let access = Access { application, password: Some(Secret::new("hunter2")) };
         let own = ProcessId::own().unwrap();
-        let task = Task::new(SetId::generate().unwrap(), "/d".into(), "/j".into(), own, &access);
+        let task = Task::new(SetId::generate().unwrap(), "/d".into(), "/j".into(), own, &access, &Channels::default());
         let back: Task = serde_json::from_str(&serde_json::to_string(&task).unwrap()).unwrap();
         assert_eq!(back.access().application, access.application);
         assert_eq!(back.access().password.unwrap().reveal(), "hunter2");
