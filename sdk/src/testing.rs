@@ -22,6 +22,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use crate::exec::{Command, Output};
+use crate::http::{Request, Response};
 use crate::log::Level;
 use crate::mirror::{Copied, Pass};
 use crate::{Error, Result};
@@ -50,6 +51,14 @@ pub trait Host {
     /// As the test likes.
     fn mirror(&mut self, source: &str, destination: &str, exclude: &[String], pass: Pass) -> Result<Copied> {
         Err(Error::unsupported(format!("the test did not expect {pass:?} copy {source} {destination} {exclude:?}")))
+    }
+
+    /// Send a request.
+    ///
+    /// # Errors
+    /// As the test likes.
+    fn http(&mut self, request: &Request) -> Result<Response> {
+        Err(Error::unsupported(format!("the test did not expect {:?} {}", request.method, request.url)))
     }
 
     /// Extract an archived tree.

@@ -32,6 +32,26 @@ pub enum Code {
     Other,
 }
 
+impl Code {
+    /// Its name in the contract.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidConfig => "invalid-config",
+            Self::NotFound => "not-found",
+            Self::AlreadyExists => "already-exists",
+            Self::Denied => "denied",
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed-out",
+            Self::Corrupt => "corrupt",
+            Self::Unsupported => "unsupported",
+            Self::Interrupted => "interrupted",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// A failed call, written for the operator; the guest gets the same text.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CallError {

@@ -11,12 +11,14 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::aws::Keys;
 use super::http::{self, Egress, Resolver, SystemResolver};
 use super::manifest::{DirectoryRequest, Discover, Effect, PathRoot, config_key};
 use super::paths::{self, Root};
 use super::process::{Options, Running, Spec, launch};
 use super::program::SYSTEM_DIRS;
 use super::rights::Command;
+use super::sign;
 use super::slots::{config_value, texts};
 use super::{
     Access, Argument, CallError, Code, Completed, HostPath, HttpTimeouts, Preopen, Process, ResponseBody, Rights,
@@ -75,13 +77,14 @@ impl Gate {
         cancel: CancellationToken,
         witness: Arc<dyn Witness>,
     ) -> Self {
+        let egress = Egress::new(Arc::new(SystemResolver), Keys::new(|name| rights.secrets.get(name).cloned()));
         Self {
             rights,
             reporter,
             mode,
             cancel: cancel.child_token(),
             witness,
-            egress: Egress::new(Arc::new(SystemResolver)),
+            egress,
             tasks: TaskTracker::new(),
             base: OnceCell::new(),
             sources: OnceCell::new(),
@@ -91,7 +94,7 @@ impl Gate {
     /// The same gate with another way to resolve host names.
     #[must_use]
     pub fn with_resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
-        self.egress = Egress::new(resolver);
+        self.egress.resolve_by(resolver);
         self
     }
 
@@ -164,7 +167,8 @@ impl Gate {
         self.audited(self.locate(guest, access).await)
     }
 
-    /// Send a request to a granted server. Redirects are not followed.
+    /// Send a request to a granted server, signed if the manifest says so. Redirects are not followed. What a dry run does
+    /// not send is answered with an empty 202.
     ///
     /// # Errors
     /// `denied`, before anything was sent; `unavailable`, `timed-out`, `interrupted`.
@@ -185,9 +189,16 @@ impl Gate {
         let what = format!("{method} {}{}", known.server, url.path());
         self.reporter.event(&Event::Call { what: what.clone(), planned });
         if planned {
-            return Err(CallError::new(Code::Unsupported, format!("dry run: {what} was not sent")));
+            return Ok(http::planned());
         }
-        self.audited(self.egress.send(known, url, request, timeouts, &self.cancel).await)
+        let response = self.audited(self.egress.send(known, url, request, timeouts, &self.cancel).await)?;
+        if known.sign.is_some()
+            && response.status().is_client_error()
+            && let Some(text) = sign::skew(response.headers(), &known.server, jiff::Timestamp::now())
+        {
+            self.reporter.message(Level::Error, Some(self.rights.part()), text);
+        }
+        Ok(response)
     }
 
     /// Kill and reap whatever still runs; nothing more is started. Returns when all is reaped (after 20 seconds in any

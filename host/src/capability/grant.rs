@@ -26,6 +26,10 @@ pub struct Grant {
     /// Servers that may be called.
     #[serde(default)]
     pub http: Vec<HttpGrant>,
+    /// Servers (their origins) whose requests are signed with our keys, for a plugin that asks for it. They have to be in
+    /// `http` too.
+    #[serde(default)]
+    pub sign: Vec<String>,
 }
 
 /// A server that may be called.

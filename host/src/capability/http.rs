@@ -12,19 +12,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::header::{CONTENT_LENGTH, HOST, HeaderMap};
-use ::http::{Method, Request, Response, Uri};
+use ::http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
+use ::http::{Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyDataStream, BodyExt};
+use http_body_util::{BodyDataStream, BodyExt, Empty, Full, Limited};
 use reqwest::{Client, Url};
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::address::is_public;
+use super::aws::Keys;
 use super::rights::Reachable;
 use super::server::{Host, Server};
+use super::sign;
 use super::{CallError, Code};
 
 const LOOKUP: Duration = Duration::from_secs(10);
@@ -34,6 +36,9 @@ const HEAD: Duration = Duration::from_secs(300);
 const BETWEEN: Duration = Duration::from_secs(60);
 /// The longest body of a response that a guest gets: bulk data does not pass through it.
 const MAX_BODY: u64 = 64 << 20;
+
+/// The header of the answer that a dry run makes up.
+const PLANNED: HeaderName = HeaderName::from_static("bkhost-planned");
 
 /// The body of a response, as it arrives. It ends with an error at the size cap (64 MiB) or a deadline.
 pub type ResponseBody = UnsyncBoxBody<Bytes, CallError>;
@@ -110,6 +115,16 @@ pub(super) fn target<'a>(
         )
     })?;
     known.allowed.clone()?;
+    if let Some(sign) = &known.sign {
+        sign.allowed.clone()?;
+        let ours = headers.keys().map(HeaderName::as_str).find(|name| sign::reserved(name));
+        if let Some(name) = ours {
+            return Err(refuse(format!("the host signs it, and the header {name} is not for a plugin to set")));
+        }
+        if sign::signed_query(&url) {
+            return Err(refuse("the host signs it, and a plugin's own signature has no place in it".to_owned()));
+        }
+    }
     for (name, value) in headers {
         let name = name.as_str();
         if name == HOST.as_str() {
@@ -130,13 +145,18 @@ pub(super) fn target<'a>(
 /// Sends what [`target`] allowed.
 pub(super) struct Egress {
     resolver: Arc<dyn Resolver>,
+    keys: Keys,
     /// Clients that are tied to the addresses that were checked.
     clients: Mutex<HashMap<(Server, Vec<IpAddr>), Client>>,
 }
 
 impl Egress {
-    pub(super) fn new(resolver: Arc<dyn Resolver>) -> Self {
-        Self { resolver, clients: Mutex::new(HashMap::new()) }
+    pub(super) fn new(resolver: Arc<dyn Resolver>, keys: Keys) -> Self {
+        Self { resolver, keys, clients: Mutex::new(HashMap::new()) }
+    }
+
+    pub(super) fn resolve_by(&mut self, resolver: Arc<dyn Resolver>) {
+        self.resolver = resolver;
     }
 
     /// The addresses of a server that may be connected to.
@@ -209,7 +229,11 @@ impl Egress {
         let exchange = async {
             let addresses = self.addresses(known).await?;
             let client = self.client(server, addresses)?;
-            let request = outgoing(url, request);
+            let url = normal(url);
+            let request = match &known.sign {
+                None => outgoing(url, request),
+                Some(sign) => self.signed(sign, url, request).await?,
+            };
             client.execute(request).await.map_err(|e| failed(server, e))
         };
         let response = tokio::select! {
@@ -218,7 +242,13 @@ impl Egress {
             response = timeout(head, exchange) => response
                 .map_err(|_| CallError::new(Code::TimedOut, format!("{server} did not answer in time")))??,
         };
-        let (parts, body) = Response::<reqwest::Body>::from(response).into_parts();
+        let (mut parts, body) = Response::<reqwest::Body>::from(response).into_parts();
+        parts.headers.remove(PLANNED);
+        if known.sign.is_some()
+            && [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&parts.status)
+        {
+            self.keys.forget().await;
+        }
         let between = shorter(BETWEEN, timeouts.between_bytes);
         let guarded = Guarded {
             server: server.to_string(),
@@ -230,13 +260,44 @@ impl Egress {
         };
         Ok(Response::from_parts(parts, guarded.boxed_unsync()))
     }
+
+    /// The request as it leaves, with its signature.
+    async fn signed<B>(
+        &self,
+        sign: &sign::Signing,
+        url: Url,
+        request: Request<B>,
+    ) -> Result<reqwest::Request, CallError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let body = Limited::new(body, sign::MAX_BODY).collect().await.map_err(|e| {
+            let limit = super::units::Size(sign::MAX_BODY as u64);
+            let message = format!("the body of a request that is signed cannot be had ({limit} is the most): {e}");
+            CallError::new(Code::Unsupported, message)
+        })?;
+        let body = body.to_bytes();
+        sign.sign(&self.keys, &parts.method, &url, &mut parts.headers, &body).await?;
+        Ok(outgoing(url, Request::from_parts(parts, Full::new(body))))
+    }
+}
+
+/// What a request is answered with that a dry run does not send.
+pub(super) fn planned() -> Response<ResponseBody> {
+    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response.headers_mut().insert(PLANNED, HeaderValue::from_static("1"));
+    response
 }
 
 fn shorter(ours: Duration, theirs: Option<Duration>) -> Duration {
     theirs.map_or(ours, |theirs| theirs.min(ours))
 }
 
-fn build(server: &Server, sockets: &[SocketAddr]) -> reqwest::Result<Client> {
+/// A client that goes where it is told and nowhere else.
+pub(super) fn client(tls: bool) -> reqwest::ClientBuilder {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     super::choose_tls();
     let mut builder = Client::builder()
@@ -245,7 +306,7 @@ fn build(server: &Server, sockets: &[SocketAddr]) -> reqwest::Result<Client> {
         .referer(false)
         .connect_timeout(CONNECT)
         .pool_idle_timeout(Duration::from_secs(15));
-    if !server.tls {
+    if !tls {
         // Without TLS, a machine without root certificates is good enough.
         let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         if let Ok(config) = config {
@@ -253,23 +314,33 @@ fn build(server: &Server, sockets: &[SocketAddr]) -> reqwest::Result<Client> {
             builder = builder.tls_backend_preconfigured(config.with_root_certificates(roots).with_no_client_auth());
         }
     }
+    builder
+}
+
+fn build(server: &Server, sockets: &[SocketAddr]) -> reqwest::Result<Client> {
+    let mut builder = client(server.tls);
     if let Host::Name(name) = &server.host {
         builder = builder.resolve_to_addrs(name, sockets);
     }
     builder.build()
 }
 
-/// The request as it leaves, to the server's normal form and nothing else.
-fn outgoing<B>(mut url: Url, request: Request<B>) -> reqwest::Request
+/// The URL with its server in normal form.
+fn normal(mut url: Url) -> Url {
+    if let Some(name) = url.host_str().and_then(|host| host.strip_suffix('.')).map(str::to_owned) {
+        // The name is the same, and has passed as a host name: it cannot be refused.
+        let _same = url.set_host(Some(&name));
+    }
+    url
+}
+
+/// The request as it leaves.
+fn outgoing<B>(url: Url, request: Request<B>) -> reqwest::Request
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (parts, body) = request.into_parts();
-    if let Some(name) = url.host_str().and_then(|host| host.strip_suffix('.')).map(str::to_owned) {
-        // The name is the same, and has passed as a host name: it cannot be refused.
-        let _same = url.set_host(Some(&name));
-    }
     let mut outgoing = reqwest::Request::new(parts.method, url);
     *outgoing.headers_mut() = parts.headers;
     outgoing.headers_mut().remove(HOST);
@@ -293,7 +364,7 @@ fn interrupted(server: impl std::fmt::Display) -> CallError {
 }
 
 /// An error with its causes in one line.
-fn chain(e: &dyn std::error::Error) -> String {
+pub(super) fn chain(e: &dyn std::error::Error) -> String {
     let mut text = e.to_string();
     let mut next = e.source();
     while let Some(cause) = next {

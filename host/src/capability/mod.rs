@@ -5,6 +5,7 @@
 //! the call; it is decided before anything runs.
 
 mod address;
+mod aws;
 mod error;
 mod gate;
 mod grant;
@@ -18,6 +19,7 @@ mod program;
 mod rights;
 mod secret;
 mod server;
+mod sign;
 mod slots;
 mod stanza;
 pub mod units;

@@ -9,6 +9,7 @@ use super::manifest::{EnvValue, ExecRequest, config_key};
 use super::mask::Mask;
 use super::program::{self, Program, SYSTEM_DIRS};
 use super::server::{self, Server};
+use super::sign::{self, Signing};
 use super::slots::{Forms, config_value, texts};
 use super::user::User;
 use super::{Access, CallError, Code, Grant, Manifest, Secret, stanza};
@@ -72,6 +73,8 @@ pub(super) struct Reachable {
     /// Its name may resolve to an address that is not public.
     pub(super) private: bool,
     pub(super) allowed: Result<(), CallError>,
+    /// How the host signs what goes there.
+    pub(super) sign: Option<Signing>,
 }
 
 /// What one part's plugin may do.
@@ -221,7 +224,7 @@ fn undeclared(request: &RightsRequest<'_>) -> Result<()> {
     Ok(())
 }
 
-fn grant_line(plugin: &str, line: &str) -> String {
+pub(super) fn grant_line(plugin: &str, line: &str) -> String {
     format!("in the [[grant]] for {plugin}: {line}")
 }
 
@@ -312,6 +315,13 @@ fn reachable(request: &RightsRequest<'_>, grant: &Grant) -> Result<Vec<Reachable
         granted.push((server, http.private()));
     }
     let mut all: Vec<Reachable> = Vec::new();
+    let mut signed = Vec::new();
+    for url in &grant.sign {
+        signed.push(Server::parse(url).map_err(|why| {
+            Error::new(ErrorKind::Config, format!("the grant for {}: sign: {why}", request.plugin))
+                .hint("write an origin: \"https://host\" or \"https://host:port\"")
+        })?);
+    }
     for http in &request.manifest.http {
         let servers = server::resolve_template(&http.url, request.config)
             .map_err(|why| Error::new(ErrorKind::Config, why).hint("correct it under [part.config]"))?;
@@ -325,8 +335,15 @@ fn reachable(request: &RightsRequest<'_>, grant: &Grant) -> Result<Vec<Reachable
                 Err(CallError::denied(format!("the grant for {} does not allow calls to {server}", request.plugin))
                     .hint(grant_line(request.plugin, &line)))
             };
-            if !all.iter().any(|known| known.server == server) {
-                all.push(Reachable { server, private: found.unwrap_or(false), allowed });
+            let sign = http.sign.as_ref().map(|sign| sign::signing(request, sign, &server, &signed)).transpose()?;
+            match all.iter().find(|known| known.server == server) {
+                None => all.push(Reachable { server, private: found.unwrap_or(false), allowed, sign }),
+                Some(known) if known.sign == sign => {}
+                Some(_) => {
+                    let message = format!("the plugin {} asks twice for {server}, signed differently", request.plugin);
+                    return Err(Error::new(ErrorKind::Config, message)
+                        .hint("two URLs under [part.config] have to name different servers"));
+                }
             }
         }
     }

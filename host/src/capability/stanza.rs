@@ -41,6 +41,12 @@ pub(super) fn http(servers: impl Iterator<Item = (String, bool)>) -> String {
     format!("http = [{}]", all.join(", "))
 }
 
+/// `sign = […]`
+pub(super) fn sign(servers: impl Iterator<Item = String>) -> String {
+    let all: Vec<_> = servers.map(|url| quote(&url)).collect();
+    format!("sign = [{}]", all.join(", "))
+}
+
 /// A whole `[[grant]]` with all that the plugin asks for in this part.
 pub(super) fn full(request: &RightsRequest<'_>) -> String {
     let manifest = request.manifest;
@@ -69,12 +75,11 @@ pub(super) fn full(request: &RightsRequest<'_>) -> String {
         paths(key, all.iter().map(Path::new))
     };
     let (read, write) = (directories(Access::Read), directories(Access::Write));
-    let servers: BTreeSet<_> = manifest
-        .http
-        .iter()
-        .flat_map(|http| server::resolve_template(&http.url, request.config).unwrap_or_default())
-        .map(|server| (server.to_string(), false))
-        .collect();
+    let servers = |signed: bool| -> BTreeSet<String> {
+        let asked = manifest.http.iter().filter(|http| !signed || http.sign.is_some());
+        let all = asked.flat_map(|http| server::resolve_template(&http.url, request.config).unwrap_or_default());
+        all.map(|server| server.to_string()).collect()
+    };
 
     let mut text = String::new();
     let mut line = |line: &str| {
@@ -90,6 +95,11 @@ pub(super) fn full(request: &RightsRequest<'_>) -> String {
     }
     line(&read);
     line(&write);
-    line(&http(servers.into_iter()));
+    line(&http(servers(false).into_iter().map(|url| (url, false))));
+    let signed = servers(true);
+    if !signed.is_empty() {
+        line("# requests to these are signed with the keys of this host:");
+        line(&sign(signed.into_iter()));
+    }
     text
 }

@@ -72,19 +72,20 @@ impl State {
     pub(super) fn new(parts: Parts) -> Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
+        let interrupt = Interrupt::default();
         Ok(Self {
             wasi: sandbox(&parts.preopens, parts.output)?,
             http: WasiHttpCtx::new(),
             table,
             torn: Named::default(),
-            egress: Egress::new(parts.gate.clone()),
+            egress: Egress::new(parts.gate.clone(), interrupt.clone()),
             instance: parts.instance,
             part: parts.part,
             config: parts.config,
             gate: parts.gate,
             archived: parts.archived,
             work: parts.work,
-            interrupt: Interrupt::default(),
+            interrupt,
             reporter: parts.reporter,
             mirrors: parts.mirrors,
             journal: parts.journal,

@@ -122,6 +122,7 @@ impl Part {
             read: vec![tree.clone()],
             write: vec![],
             http: vec![HttpGrant::Origin("https://granted.example".into())],
+            sign: Vec::new(),
         };
         Self {
             config: json!({ "behaviour": behaviour, "tree": tree }),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
-use super::{API, Argv, Effect, Element, EnvValue, ExecRequest, Manifest, OneOf, PathRoot, RestoreTarget, Slot};
+use super::{API, Argv, Effect, Element, EnvValue, ExecRequest, Manifest, OneOf, PathRoot, RestoreTarget, Sign, Slot};
 use crate::capability::{server, slots};
 
 /// What is wrong, and where.
@@ -128,6 +128,7 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
         server::check_template(&http.url)
             .map_err(|e| Problem::new(e, "write an origin: https://host or https://host:port"))
             .and_then(|()| reason(&http.reason))
+            .and_then(|()| http.sign.as_ref().map_or(Ok(()), sign))
             .map_err(|p| p.below("url", &http.url))?;
     }
     limits(manifest)
@@ -383,6 +384,22 @@ fn directory(manifest: &Manifest, directory: &super::DirectoryRequest) -> Checke
     if required.len() != 1 || !required.contains(&discover.slot) {
         let message = format!("the command {:?} has to need the slot {:?} and no other", command.id, discover.slot);
         return bad(message, "the host fills this one slot with each value");
+    }
+    Ok(())
+}
+
+fn sign(sign: &Sign) -> Checked {
+    let word = |text: &str| {
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    if !word(&sign.service) {
+        let message = format!("{:?} is no service to sign for", sign.service);
+        return Err(Problem::new(message, "write for example service = \"ec2\"").on("service", ""));
+    }
+    if config_key(&sign.region).is_none() && !word(&sign.region) {
+        let message = format!("{:?} is no region to sign for", sign.region);
+        return Err(Problem::new(message, "write region = \"config.<key>\"").on("region", ""));
     }
     Ok(())
 }

@@ -287,6 +287,32 @@ pub struct HttpRequest {
     pub url: String,
     /// Why it is needed, for the operator.
     pub reason: String,
+    /// How the host signs what goes there. The keys stay with the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign: Option<Sign>,
+}
+
+/// How the host signs the requests to a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Sign {
+    /// The form of the signature.
+    #[serde(rename = "type")]
+    pub form: SignForm,
+    /// The service it is for: `ec2`, `rds`.
+    pub service: String,
+    /// The region it is for: `config.<key>`, or its name.
+    pub region: String,
+}
+
+/// The form of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignForm {
+    /// AWS Signature Version 4. The keys are the secrets `access-key-id`, `secret-access-key` and, for temporary ones,
+    /// `session-token`, if the manifest asks for these and they are configured; else those of the host's environment,
+    /// shared configuration, web identity, container or instance.
+    AwsSigv4,
 }
 
 /// A secret the plugin's commands or requests need.

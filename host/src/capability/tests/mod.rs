@@ -6,6 +6,7 @@ mod requests;
 mod rights;
 mod running;
 mod secrets;
+mod signing;
 mod slots;
 
 use std::collections::BTreeMap;

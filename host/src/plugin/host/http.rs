@@ -6,6 +6,7 @@ use http::uri::Scheme;
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
 
+use super::interrupt::Interrupt;
 use crate::capability::{CallError, Code, Gate, HttpTimeouts};
 
 type Done = Box<dyn Future<Output = Result<()>> + Send>;
@@ -13,12 +14,13 @@ type Done = Box<dyn Future<Output = Result<()>> + Send>;
 /// The way out.
 pub(in crate::plugin) struct Egress {
     gate: Arc<Gate>,
+    interrupt: Interrupt,
     denied: Arc<Mutex<Option<CallError>>>,
 }
 
 impl Egress {
-    pub(in crate::plugin) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, denied: Arc::default() }
+    pub(in crate::plugin) fn new(gate: Arc<Gate>, interrupt: Interrupt) -> Self {
+        Self { gate, interrupt, denied: Arc::default() }
     }
 
     /// The refusal that the guest saw last: `wasi:http` tells it that there was one, but has no room for its reason.
@@ -41,6 +43,7 @@ impl WasiHttpHooks for Egress {
     ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Done)>> + Send> {
         let gate = self.gate.clone();
         let denied = self.denied.clone();
+        let mut interrupt = self.interrupt.clone();
         let options = options.unwrap_or_default();
         let timeouts = HttpTimeouts {
             connect: options.connect_timeout,
@@ -48,7 +51,7 @@ impl WasiHttpHooks for Egress {
             between_bytes: options.between_bytes_timeout,
         };
         Box::new(async move {
-            match gate.http(request, timeouts).await {
+            match interrupt.or(None, gate.http(request, timeouts)).await {
                 Ok(response) => {
                     let response = response.map(|body| body.map_err(wasi_error).boxed_unsync());
                     Ok((response, Box::new(async { Ok(()) }) as Done))
@@ -64,12 +67,11 @@ impl WasiHttpHooks for Egress {
     }
 }
 
+/// The SDK reads the code and the hint back out of the text; for anybody else it is a sentence.
 fn wasi_error(e: CallError) -> Error {
-    match e.code {
-        Code::Denied => Error::HttpRequestDenied,
-        Code::TimedOut => Error::ConnectionReadTimeout,
-        Code::NotFound => Error::DestinationNotFound,
-        Code::Unavailable => Error::DestinationUnavailable,
-        _ => Error::InternalError(Some(e.message)),
+    if e.code == Code::Denied {
+        return Error::HttpRequestDenied;
     }
+    let hint = e.hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
+    Error::InternalError(Some(format!("{}: {}{hint}", e.code.name(), e.message)))
 }

@@ -4,15 +4,18 @@
 //! What a restore has made, a database or a dataset, only its strategy can remove. So it is told once, by a failure of what
 //! it asked the host for, and what it asks for after that is done.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio_util::sync::CancellationToken;
 
 use crate::capability::{CallError, Code};
 
 /// Whether the guest is to stop, and whether it was told.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(in crate::plugin) struct Interrupt {
     token: CancellationToken,
-    told: bool,
+    told: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -28,7 +31,7 @@ impl Interrupt {
         stop: Option<&CancellationToken>,
         work: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        if self.told {
+        if self.told.load(Ordering::Relaxed) {
             return work.await;
         }
         let mut work = std::pin::pin!(work);
@@ -37,7 +40,7 @@ impl Interrupt {
             () = self.token.cancelled() => {}
             result = &mut work => return result,
         }
-        self.told = true;
+        self.told.store(true, Ordering::Relaxed);
         if let Some(stop) = stop {
             stop.cancel();
             // It notices soon; the guest must not clean up under its feet.

@@ -1,0 +1,150 @@
+//! Signatures: the host puts them on what goes to a server whose manifest entry says so, and on nothing else.
+
+use ::http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
+use ::http::{Request, Uri};
+use jiff::{SignedDuration, Timestamp};
+use reqsign_aws_v4::RequestSigner;
+use reqsign_core::{Context, Signer};
+use reqwest::Url;
+use sha2::{Digest, Sha256};
+
+use super::aws::{ACCESS_KEY_ID, Keys, Known, SECRET_ACCESS_KEY, SESSION_TOKEN};
+use super::manifest::{Sign, SignForm, config_key};
+use super::rights::{RightsRequest, grant_line};
+use super::server::{Host, Server};
+use super::slots::{config_value, texts};
+use super::{CallError, Code, stanza};
+use crate::capability::Origin;
+use crate::{Error, ErrorKind, Result};
+
+/// The longest body that is signed: it is hashed whole before it is sent.
+pub(super) const MAX_BODY: usize = 4 << 20;
+/// What the services allow.
+const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
+/// The header that says which operation is meant, in the JSON protocols.
+const TARGET: &str = "x-amz-target";
+
+/// How what goes to one server is signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signing {
+    service: String,
+    region: String,
+    pub(super) allowed: std::result::Result<(), CallError>,
+}
+
+/// What a manifest's `[http.sign]` means for this server.
+pub(super) fn signing(
+    request: &RightsRequest<'_>,
+    sign: &Sign,
+    server: &Server,
+    granted: &[Server],
+) -> Result<Signing> {
+    let SignForm::AwsSigv4 = sign.form;
+    let plugin = request.plugin;
+    let has = |name: &str| request.secrets.contains_key(name);
+    if has(ACCESS_KEY_ID) != has(SECRET_ACCESS_KEY) || (has(SESSION_TOKEN) && !has(ACCESS_KEY_ID)) {
+        let message = format!("the AWS keys of the plugin {plugin} are incomplete");
+        return Err(Error::new(ErrorKind::Config, message).hint(format!(
+            "under [part.secrets]: both {ACCESS_KEY_ID} and {SECRET_ACCESS_KEY}, with or without {SESSION_TOKEN}; or none"
+        )));
+    }
+    let region = match config_key(&sign.region) {
+        None => sign.region.clone(),
+        Some(key) => {
+            let value = config_value(request.config, key).map(texts).unwrap_or_default();
+            let good = |text: &&String| {
+                (1..=64).contains(&text.len())
+                    && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            };
+            value.first().filter(good).cloned().ok_or_else(|| {
+                let message = format!("{key} is not set to a region, and requests to {server} are signed for one");
+                Error::new(ErrorKind::Config, message).hint(format!("under [part.config]: {key} = \"eu-central-1\""))
+            })?
+        }
+    };
+    let allowed = if !server.tls && !local(server) {
+        // A session's token goes with it, in clear text.
+        Err(CallError::denied(format!("a request to {server} is not signed: it would go there unencrypted"))
+            .hint("use https; only this machine itself is asked with signatures over http"))
+    } else if request.origin == Origin::Shipped || granted.contains(server) {
+        Ok(())
+    } else {
+        let line = stanza::sign(granted.iter().chain([server]).map(ToString::to_string));
+        Err(CallError::denied(format!(
+            "the grant for {plugin} does not let requests to {server} be signed with the keys of this host"
+        ))
+        .hint(grant_line(plugin, &line)))
+    };
+    Ok(Signing { service: sign.service.clone(), region, allowed })
+}
+
+fn local(server: &Server) -> bool {
+    match &server.host {
+        Host::Ip(address) => address.is_loopback(),
+        Host::Name(name) => name == "localhost",
+    }
+}
+
+/// What is the host's to set in a signed request.
+pub(super) fn reserved(header: &str) -> bool {
+    header == AUTHORIZATION.as_str() || (header.starts_with("x-amz-") && header != TARGET)
+}
+
+/// Whether a query tries to be a signature.
+pub(super) fn signed_query(url: &Url) -> bool {
+    url.query_pairs().any(|(name, _)| name.to_ascii_lowercase().starts_with("x-amz-"))
+}
+
+impl Signing {
+    /// Adds the signature of this request to its headers.
+    ///
+    /// # Errors
+    /// `denied`, `invalid-config`: no credentials.
+    pub(super) async fn sign(
+        &self,
+        keys: &Keys,
+        method: &::http::Method,
+        url: &Url,
+        headers: &mut HeaderMap,
+        body: &[u8],
+    ) -> std::result::Result<(), CallError> {
+        self.allowed.clone()?;
+        let failed = |why: String| CallError::new(Code::Other, format!("the request cannot be signed: {why}"));
+        let uri: Uri = url.as_str().parse().map_err(|e| failed(format!("{e}")))?;
+        let mut request = Request::new(());
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = uri;
+        // What a proxy on the way may change stays out of the signature.
+        for name in [CONTENT_TYPE, HeaderName::from_static(TARGET)] {
+            if let Some(value) = headers.get(&name) {
+                request.headers_mut().insert(name, value.clone());
+            }
+        }
+        let hash =
+            Sha256::digest(body).iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"));
+        let hash = HeaderValue::try_from(hash).map_err(|e| failed(e.to_string()))?;
+        request.headers_mut().insert("x-amz-content-sha256", hash);
+        let (mut parts, ()) = request.into_parts();
+        let signer = RequestSigner::new(&self.service, &self.region).with_standard_session_token();
+        let signer = Signer::new(Context::new(), Known(keys.get().await?), signer);
+        signer.sign(&mut parts, None).await.map_err(|e| failed(e.to_string()))?;
+        headers.extend(parts.headers);
+        Ok(())
+    }
+}
+
+/// A refusal whose reason is this machine's clock, in words. `headers` are those of a refused answer.
+pub(super) fn skew(headers: &HeaderMap, server: &Server, now: Timestamp) -> Option<String> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
+    let difference = now.duration_since(theirs);
+    if difference.abs() <= MAX_SKEW {
+        return None;
+    }
+    let minutes = difference.as_secs().abs() / 60;
+    let side = if difference.is_negative() { "behind" } else { "ahead of" };
+    Some(format!(
+        "the clock of this machine is {minutes} minutes {side} that of {server}, which refuses signatures for that: set it \
+         (timedatectl set-ntp true)"
+    ))
+}
