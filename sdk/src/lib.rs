@@ -73,6 +73,7 @@ pub mod config;
 mod error;
 pub mod exec;
 mod export;
+pub mod history;
 pub mod http;
 pub mod log;
 pub mod mirror;

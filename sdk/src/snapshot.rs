@@ -20,6 +20,7 @@ impl Snapshot {
             bytes: None,
             versions: Vec::new(),
             state: String::new(),
+            base: None,
         };
         snapshot.set_state(state)?;
         Ok(snapshot)

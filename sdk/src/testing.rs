@@ -22,6 +22,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use crate::exec::{Command, Output};
+use crate::history::Earlier;
 use crate::http::{Request, Response};
 use crate::log::Level;
 use crate::mirror::{Copied, Pass};
@@ -69,12 +70,36 @@ pub trait Host {
         Err(Error::unsupported(format!("the test did not expect to extract '{name}' into {to}")))
     }
 
+    /// Extract an archived tree of this set.
+    ///
+    /// # Errors
+    /// As the test likes.
+    fn extract_from(&mut self, set: &str, name: &str, to: &str) -> Result<u64> {
+        Err(Error::unsupported(format!("the test did not expect to extract '{name}' of set {set} into {to}")))
+    }
+
     /// Feed an archived stream to a command.
     ///
     /// # Errors
     /// As the test likes.
     fn feed(&mut self, name: &str, command: &Command) -> Result<Output> {
         Err(Error::unsupported(format!("the test did not expect to feed '{name}' to {command:?}")))
+    }
+
+    /// Feed an archived stream of this set to a command.
+    ///
+    /// # Errors
+    /// As the test likes.
+    fn feed_from(&mut self, set: &str, name: &str, command: &Command) -> Result<Output> {
+        Err(Error::unsupported(format!("the test did not expect to feed '{name}' of set {set} to {command:?}")))
+    }
+
+    /// The earlier set that can be built on: none, unless the test says so.
+    ///
+    /// # Errors
+    /// As the test likes.
+    fn previous(&mut self) -> Result<Option<Earlier>> {
+        Ok(None)
     }
 }
 

@@ -115,6 +115,9 @@ pub struct SnapshotRecord {
     pub versions: Vec<(String, String)>,
     /// The plugin's own state, a JSON object.
     pub state: Value,
+    /// The earlier set without whose archive of this part this one cannot be restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<SetId>,
 }
 
 /// One part of a set.
@@ -231,7 +234,22 @@ impl SetManifest {
         self.objects().fold(0, |sum, object| sum.saturating_add(object.bytes))
     }
 
-    /// Checks what the types cannot say: names that are safe as file names, each used once.
+    /// A part, by its name.
+    #[must_use]
+    pub fn part(&self, name: &str) -> Option<&PartRecord> {
+        self.parts.iter().find(|part| part.name == name)
+    }
+
+    /// The sets on whose archives this one builds directly, each once, in their order.
+    #[must_use]
+    pub fn bases(&self) -> Vec<SetId> {
+        let bases: std::collections::BTreeSet<_> =
+            self.parts.iter().filter_map(|part| part.snapshot.base.clone()).collect();
+        bases.into_iter().collect()
+    }
+
+    /// Checks what the types cannot say: names that are safe as file names, each used once, and that a set builds on an
+    /// older one only, so that following it comes to an end.
     ///
     /// # Errors
     /// `Damaged`, naming what is wrong.
@@ -246,6 +264,9 @@ impl SetManifest {
             check_name("a part", &part.name).map_err(|e| wrong(format!("is wrong: {e}")))?;
             if !parts.insert(&part.name) {
                 return Err(wrong(format!("has two parts `{}`", part.name)));
+            }
+            if let Some(base) = part.snapshot.base.as_ref().filter(|base| **base >= self.id) {
+                return Err(wrong(format!("has a part `{}` that builds on {base}, which is not older", part.name)));
             }
         }
         let mut files = std::collections::BTreeSet::new();

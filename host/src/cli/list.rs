@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use super::args::Place;
 use super::context::Context;
 use super::output;
+use crate::archive::SetId;
+use crate::archive::set::SetManifest;
 use crate::error::Result;
 use crate::run::blocking;
 use crate::store::{SetEntry, SetState};
@@ -32,7 +34,7 @@ pub(super) async fn list(context: &Context, place: &Place) -> Result<ExitCode> {
 fn as_row(set: &SetEntry) -> Vec<String> {
     let (state, rest) = match &set.state {
         SetState::Proved(manifest) => (
-            if manifest.warnings.is_empty() { "proved".to_owned() } else { "proved, with warnings".to_owned() },
+            proved(manifest, &set.needs),
             [
                 units::age(manifest.created),
                 units::human_bytes(manifest.stored_bytes()),
@@ -48,6 +50,16 @@ fn as_row(set: &SetEntry) -> Vec<String> {
     row
 }
 
+/// A set that stands alone is just proved.
+fn proved(manifest: &SetManifest, needs: &[SetId]) -> String {
+    let mut text = "proved".to_owned();
+    needs.iter().for_each(|need| text.push_str(&format!(", builds on {need}")));
+    if !manifest.warnings.is_empty() {
+        text.push_str(", with warnings");
+    }
+    text
+}
+
 fn as_json(set: &SetEntry) -> serde_json::Value {
     match &set.state {
         SetState::Proved(manifest) => serde_json::json!({
@@ -59,6 +71,7 @@ fn as_json(set: &SetEntry) -> serde_json::Value {
             "drain-ms": manifest.application.drain_ms,
             "parts": manifest.parts.iter().map(|part| &part.name).collect::<Vec<_>>(),
             "proved": manifest.proved,
+            "needs": set.needs,
             "warnings": manifest.warnings,
         }),
         SetState::Damaged(why) => serde_json::json!({ "id": set.id, "state": "damaged", "why": why }),

@@ -49,6 +49,9 @@ fn print(set: &SetManifest, store: &str) {
         output::line("");
         field("part", format!("{} ({} {}, {})", part.name, part.plugin, part.plugin_version, part.kind));
         field("snapshot", format!("{} at {}", part.snapshot.id, part.snapshot.created));
+        if let Some(base) = &part.snapshot.base {
+            field("builds on", format!("set {base}: without it this part cannot be restored"));
+        }
         for (what, version) in &part.snapshot.versions {
             field("version", format!("{what} {version}"));
         }

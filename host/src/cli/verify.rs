@@ -6,7 +6,7 @@ use super::args::Place;
 use super::context::{Context, Opened};
 use super::output;
 use crate::error::{Error, ErrorKind, Result};
-use crate::run::{self, Verified, blocking};
+use crate::run::{self, Known, Verified, blocking};
 use crate::store::{SetState, StoredSet};
 use crate::units;
 
@@ -16,15 +16,15 @@ pub(super) async fn verify(context: &Context, id: Option<&str>, place: &Place) -
         return verify_all(context, &opened).await;
     };
     let set = opened.set(id).await?;
-    let verified = one(context, &set).await?;
+    let verified = one(context, &set, &mut Known::new()).await?;
     if context.global.json {
         output::json(&verified)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn one(context: &Context, set: &StoredSet) -> Result<Verified> {
-    let verified = run::verify_set(&context.reporter(), set, &context.cancel()?).await?;
+async fn one(context: &Context, set: &StoredSet, known: &mut Known) -> Result<Verified> {
+    let verified = run::verify_set(&context.reporter(), set, known, &context.cancel()?).await?;
     if !context.global.json {
         output::line(format!(
             "set {}: {} objects, {} entries, {}: all as they were",
@@ -43,12 +43,13 @@ async fn verify_all(context: &Context, opened: &Opened) -> Result<ExitCode> {
     let sets = blocking(move || store.list(&instance)).await?;
     let mut verified = Vec::new();
     let mut damaged = Vec::new();
+    let mut known = Known::new();
     for set in sets {
         let result = match set.state {
             SetState::Unpublished => continue,
             SetState::Damaged(why) => Err(Error::new(ErrorKind::Damaged, why)),
             SetState::Proved(_) => match opened.set(set.id.as_str()).await {
-                Ok(stored) => one(context, &stored).await,
+                Ok(stored) => one(context, &stored, &mut known).await,
                 Err(error) => Err(error),
             },
         };

@@ -74,7 +74,7 @@ pub async fn demo(reporter: Reporter, shipped: Vec<(String, String)>, keep: bool
     println!("\n# bkhost verify {}", manifest.id);
     let store = session.store()?;
     let set = store.open_set(INSTANCE, &manifest.id)?;
-    let verified = run::verify_set(&session.reporter, &set, &session.cancel).await?;
+    let verified = run::verify_set(&session.reporter, &set, &mut run::Known::new(), &session.cancel).await?;
     println!(
         "{} files, {} in {} objects: all as they were",
         verified.entries,

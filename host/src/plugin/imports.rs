@@ -48,7 +48,7 @@ fn check_import(manifest: &Manifest, import: &str, functions: &[String]) -> Resu
             .hint("sockets would go round the gate: call servers through wasi:http, and tools through commands")),
         "bkhost:snapshot" if !speaks(version) => Err(other_version(interface, version)),
         "bkhost:snapshot" => match name {
-            "types" | "config" | "log" | "progress" => Ok(()),
+            "types" | "config" | "log" | "progress" | "history" => Ok(()),
             // The contract's own types name the process: only functions count.
             "exec" => asked(functions.is_empty() || !manifest.exec.is_empty(), import, "no command", EXEC),
             "mirror" => {

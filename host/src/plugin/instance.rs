@@ -13,7 +13,7 @@ use wasmtime::Store;
 use super::bindings;
 use super::bindings::bkhost::snapshot::types;
 use super::failure::{self, CALL_BYTES, End};
-use super::host::{Archived, Journal, Pace};
+use super::host::{Archived, History, Item, Journal, Pace};
 use super::limits::Meter;
 use super::record::{self, Finding, MAX_ITEMS, Severity, breach};
 use super::source::{self, Source};
@@ -51,6 +51,8 @@ pub struct PartContext {
     pub cancel: CancellationToken,
     /// What was archived, for `restore`.
     pub archived: Option<Arc<dyn Archived>>,
+    /// Earlier sets, in a run.
+    pub history: Option<Arc<dyn History>>,
     /// A directory of the host's own for this part, kept between runs, out of reach of the guest and of what it runs:
     /// where `mirror` remembers what it copied.
     pub mirrors: PathBuf,
@@ -92,7 +94,8 @@ fn long(limits: &Limits) -> Duration {
 
 impl Instance {
     pub(super) async fn new(plugin: Arc<Plugin>, context: PartContext) -> Result<Self> {
-        let PartContext { instance, part, config, gate, reporter, limits, cancel, archived, mirrors } = context;
+        let PartContext { instance, part, config, gate, reporter, limits, cancel, archived, history, mirrors } =
+            context;
         let within = |e: Error| e.within(plugin.name());
         let pre = plugin.compiled().await.map_err(within)?;
         let preopens = gate.preopens().await.map_err(|e| within(e.into()))?;
@@ -103,6 +106,7 @@ impl Instance {
             config: config.to_string(),
             gate: gate.clone(),
             archived: archived.clone(),
+            history,
             work: cancel.child_token().drop_guard(),
             reporter: reporter.clone(),
             mirrors,
@@ -238,16 +242,16 @@ impl Instance {
     /// What the plugin reports, or how its call ended.
     pub async fn restore(&mut self, snapshot: &Snapshot, to: Option<&str>) -> Result<()> {
         let record = record::contract(snapshot);
-        let sources = self.archived.as_ref().map(|archived| archived.sources()).unwrap_or_default();
-        let archived: Vec<types::Archived> = sources
+        let items = self.archived.as_ref().map(|archived| archived.items()).unwrap_or_default();
+        let archived: Vec<types::Archived> = items
             .into_iter()
-            .filter_map(|source| {
+            .filter_map(|Item { set, source }| {
                 let form = match source.form {
                     SourceForm::Tree => types::ArchivedForm::Tree,
                     SourceForm::Stream => types::ArchivedForm::Stream,
                     SourceForm::Held => return None,
                 };
-                Some(types::Archived { name: source.name, form, bytes: source.bytes })
+                Some(types::Archived { set: set.to_string(), name: source.name, form, bytes: source.bytes })
             })
             .collect();
         let to = to.map(str::to_owned);
@@ -352,7 +356,8 @@ impl Instance {
 
     fn accept(&self, function: &str, snapshot: types::Snapshot) -> Result<Snapshot> {
         let claimed = self.plugin.manifest().plugin.consistency;
-        record::snapshot(snapshot, claimed).map_err(|e| self.breached(function, e))
+        let offered = self.live.as_ref().and_then(|live| live.store.data().offered.as_ref());
+        record::snapshot(snapshot, claimed, offered).map_err(|e| self.breached(function, e))
     }
 
     fn breached(&self, function: &str, e: Error) -> Error {

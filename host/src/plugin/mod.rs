@@ -27,7 +27,7 @@ pub use crate::capability::Origin;
 pub use crate::capability::manifest::Limits;
 pub use engine::WASMTIME_VERSION;
 pub use find::default_search;
-pub use host::Archived;
+pub use host::{Archived, Earlier, History, Item};
 pub use instance::{Instance, PartContext};
 pub use loaded::{HostOptions, Plugin, PluginHost};
 pub use record::{Finding, Severity};

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::bindings::bkhost::snapshot::types;
 use super::text;
+use crate::archive::SetId;
 use crate::archive::set::{Consistency, SnapshotRecord};
 use crate::capability;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,8 +42,12 @@ pub(super) fn breach(what: impl std::fmt::Display) -> Error {
         .hint("this breaks the contract: report it to the plugin's author")
 }
 
-/// A snapshot as the set's manifest keeps it.
-pub(super) fn snapshot(s: types::Snapshot, claimed: capability::Consistency) -> Result<SnapshotRecord> {
+/// A snapshot as the set's manifest keeps it. `offered` is the set that the plugin was told it can build on.
+pub(super) fn snapshot(
+    s: types::Snapshot,
+    claimed: capability::Consistency,
+    offered: Option<&SetId>,
+) -> Result<SnapshotRecord> {
     check_id("a snapshot's id", &s.id)?;
     let created = i64::try_from(s.created)
         .ok()
@@ -57,7 +62,24 @@ pub(super) fn snapshot(s: types::Snapshot, claimed: capability::Consistency) -> 
         return Err(breach(format!("a snapshot that is {consistency:?} where its manifest claims {claimed:?}")));
     }
     check_versions(&s.versions)?;
-    Ok(SnapshotRecord { created, consistency, state: state(&s.state)?, id: s.id, bytes: s.bytes, versions: s.versions })
+    let base = s.base.map(|base| offered_base(&base, offered)).transpose()?;
+    Ok(SnapshotRecord {
+        created,
+        consistency,
+        state: state(&s.state)?,
+        id: s.id,
+        bytes: s.bytes,
+        versions: s.versions,
+        base,
+    })
+}
+
+/// Only what was proved to be there can be built on.
+fn offered_base(base: &str, offered: Option<&SetId>) -> Result<SetId> {
+    match offered {
+        Some(offered) if offered.as_str() == base => Ok(offered.clone()),
+        _ => Err(breach(format!("a snapshot that builds on `{}`, which was not offered", text::line(base, 100)))),
+    }
 }
 
 /// A snapshot as the contract carries it.
@@ -73,6 +95,7 @@ pub(super) fn contract(s: &SnapshotRecord) -> types::Snapshot {
         bytes: s.bytes,
         versions: s.versions.clone(),
         state: s.state.to_string(),
+        base: s.base.as_ref().map(ToString::to_string),
     }
 }
 
@@ -149,12 +172,13 @@ mod tests {
             bytes: Some(7),
             versions: vec![("server".into(), "15.8".into())],
             state: r#"{"b":1,"a":[2]}"#.into(),
+            base: None,
         }
     }
 
     #[test]
     fn a_record_makes_the_round_trip() {
-        let record = snapshot(good(), capability::Consistency::Exported).unwrap();
+        let record = snapshot(good(), capability::Consistency::Exported, None).unwrap();
         let back = contract(&record);
         assert_eq!(back.state, good().state, "the order of keys stays");
         assert_eq!((back.id, back.created, back.bytes, back.versions), {
@@ -168,7 +192,7 @@ mod tests {
     #[test]
     fn what_breaks_the_contract_is_refused() {
         type Change = fn(&mut types::Snapshot);
-        let changes: [(&str, Change); 10] = [
+        let changes: [(&str, Change); 12] = [
             ("empty", |s| s.id.clear()),
             ("control", |s| s.id.push('\n')),
             ("1024", |s| s.id = "x".repeat(1025)),
@@ -178,12 +202,15 @@ mod tests {
             ("262144", |s| s.state = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_STATE))),
             ("Copied", |s| s.consistency = types::Consistency::Copied),
             ("two versions", |s| s.versions.push(("server".into(), "16".into()))),
+            ("not offered", |s| s.base = Some("20261121-014200-4f2a9d".into())),
+            ("not offered", |s| s.base = Some("../x".into())),
             ("65 versions", |s| s.versions = (0..65).map(|n| (n.to_string(), "1".into())).collect()),
         ];
         for (expected, change) in changes {
             let mut s = good();
             change(&mut s);
-            let error = snapshot(s, capability::Consistency::Exported).unwrap_err();
+            let offered: SetId = "20261121-014200-4f2a9c".parse().unwrap();
+            let error = snapshot(s, capability::Consistency::Exported, Some(&offered)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Plugin);
             assert!(error.message().contains(expected), "{expected}: {error}");
         }
@@ -191,7 +218,16 @@ mod tests {
 
     #[test]
     fn a_stronger_point_than_claimed_is_welcome() {
-        snapshot(good(), capability::Consistency::Copied).unwrap();
-        assert!(snapshot(good(), capability::Consistency::Atomic).is_err());
+        snapshot(good(), capability::Consistency::Copied, None).unwrap();
+        assert!(snapshot(good(), capability::Consistency::Atomic, None).is_err());
+    }
+
+    #[test]
+    fn the_set_that_was_offered_can_be_built_on() {
+        let offered: SetId = "20261121-014200-4f2a9c".parse().unwrap();
+        let built = types::Snapshot { base: Some(offered.to_string()), ..good() };
+        let record = snapshot(built.clone(), capability::Consistency::Exported, Some(&offered)).unwrap();
+        assert_eq!((contract(&record).base, record.base), (built.base.clone(), Some(offered)));
+        assert!(snapshot(built, capability::Consistency::Exported, None).is_err());
     }
 }

@@ -13,10 +13,10 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings;
-use super::host::{Archived, Egress, Interrupt, Journal, Pace};
+use super::host::{Archived, Egress, History, Interrupt, Journal, Pace};
 use super::limits::Meter;
 use super::tail::Tail;
-use crate::archive::Named;
+use crate::archive::{Named, SetId};
 use crate::capability::{Access, Gate, Preopen};
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::report::Reporter;
@@ -34,6 +34,9 @@ pub(super) struct State {
     pub(super) config: String,
     pub(super) gate: Arc<Gate>,
     pub(super) archived: Option<Arc<dyn Archived>>,
+    pub(super) history: Option<Arc<dyn History>>,
+    /// The set that `history` has offered to build on.
+    pub(super) offered: Option<SetId>,
     /// Ends what the host does for the guest on other threads, at the latest when this is dropped.
     pub(super) work: DropGuard,
     pub(super) interrupt: Interrupt,
@@ -58,6 +61,7 @@ pub(super) struct Parts {
     pub(super) config: String,
     pub(super) gate: Arc<Gate>,
     pub(super) archived: Option<Arc<dyn Archived>>,
+    pub(super) history: Option<Arc<dyn History>>,
     pub(super) work: DropGuard,
     pub(super) reporter: Reporter,
     pub(super) mirrors: PathBuf,
@@ -84,6 +88,8 @@ impl State {
             config: parts.config,
             gate: parts.gate,
             archived: parts.archived,
+            history: parts.history,
+            offered: None,
             work: parts.work,
             interrupt,
             reporter: parts.reporter,

@@ -5,74 +5,87 @@ use std::io::Read;
 use cap_std::fs::Dir;
 use tokio_util::sync::CancellationToken;
 
+use super::chain::{Chain, Link};
 use super::proof::{part_objects, watched};
-use crate::archive::set::{ObjectRole, PartRecord, SourceRecord};
+use crate::archive::set::ObjectRole;
 use crate::archive::{ExtractOptions, StreamReader, extract_part};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plugin::Archived;
+use crate::plugin::{Archived, Item};
 use crate::report::{Level, Phase, Reporter};
-use crate::store::StoredSet;
 
-/// A part of a stored set.
+/// A part of a stored set, with those of the sets on which it builds.
 pub(super) struct ArchivedPart {
-    set: StoredSet,
-    part: PartRecord,
+    chain: Chain,
     reporter: Reporter,
 }
 
 impl ArchivedPart {
-    pub(super) fn new(set: StoredSet, part: PartRecord, reporter: Reporter) -> Self {
-        Self { set, part, reporter }
+    pub(super) fn new(chain: Chain, reporter: Reporter) -> Self {
+        Self { chain, reporter }
     }
 
-    fn warn(&self, what: &str, named: &crate::archive::Named) {
+    fn link(&self, set: Option<&str>) -> Result<&Link> {
+        self.chain.link(set).ok_or_else(|| {
+            let set = set.unwrap_or_default();
+            Error::new(ErrorKind::NotFound, format!("the set `{}` is not one of this restore", set.escape_debug()))
+        })
+    }
+
+    fn warn(&self, part: &str, what: &str, named: &crate::archive::Named) {
         if let Some(first) = named.names.first() {
             let text = format!("{} entries {what}, such as {first}", named.total);
-            self.reporter.message(Level::Warning, Some(&self.part.name), text);
+            self.reporter.message(Level::Warning, Some(part), text);
         }
     }
 }
 
 impl Archived for ArchivedPart {
-    fn sources(&self) -> Vec<SourceRecord> {
-        self.part.sources.clone()
+    fn items(&self) -> Vec<Item> {
+        let items = |link: &Link| {
+            let set = link.set.manifest.id.clone();
+            link.part.sources.clone().into_iter().map(move |source| Item { set: set.clone(), source })
+        };
+        self.chain.links().flat_map(items).collect()
     }
 
-    fn extract(&self, name: &str, into: Dir, cancel: &CancellationToken) -> Result<u64> {
-        let objects = part_objects(&self.part)?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("part `{}` of the set has no archive", self.part.name))
+    fn extract(&self, set: Option<&str>, name: &str, into: Dir, cancel: &CancellationToken) -> Result<u64> {
+        let Link { set, part } = self.link(set)?;
+        let objects = part_objects(part)?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("part `{}` of set {} has no archive", part.name, set.manifest.id))
         })?;
-        let total = self.part.sources.iter().find(|source| source.name == name).map(|source| source.bytes);
-        let control = watched(&self.reporter, &self.part.name, Phase::Restore.name(), total, cancel);
+        let total = part.sources.iter().find(|source| source.name == name).map(|source| source.bytes);
+        let control = watched(&self.reporter, &part.name, Phase::Restore.name(), total, cancel);
         let extracted = extract_part(
-            self.set.object(&objects.data.file)?,
-            self.set.object(&objects.index.file)?,
+            set.object(&objects.data.file)?,
+            set.object(&objects.index.file)?,
             &objects,
             name,
             into.into_std_file(),
             &ExtractOptions::default(),
             &control,
         )?;
-        self.warn("could not be given their owners (this takes root)", &extracted.owners_not_set);
-        self.warn("could not be given all of their attributes", &extracted.attributes_not_set);
-        self.warn("are device nodes, which this user may not make", &extracted.not_made);
+        self.warn(&part.name, "could not be given their owners (this takes root)", &extracted.owners_not_set);
+        self.warn(&part.name, "could not be given all of their attributes", &extracted.attributes_not_set);
+        self.warn(&part.name, "are device nodes, which this user may not make", &extracted.not_made);
         Ok(extracted.entries)
     }
 
-    fn stream(&self, name: &str) -> Result<Box<dyn Read + Send>> {
-        let object = self
-            .part
+    fn stream(&self, set: Option<&str>, name: &str) -> Result<Box<dyn Read + Send>> {
+        let Link { set, part } = self.link(set)?;
+        let object = part
             .objects
             .iter()
             .find(|object| object.role == ObjectRole::Stream && object.source.as_deref() == Some(name))
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("the set has no stream `{name}`")))?;
+            .ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, format!("set {} has no stream `{name}`", set.manifest.id))
+            })?;
         let control = watched(
             &self.reporter,
-            &self.part.name,
+            &part.name,
             Phase::Restore.name(),
             Some(object.content_bytes),
             &CancellationToken::new(),
         );
-        Ok(Box::new(StreamReader::new(self.set.object(&object.file)?, object, &control)?))
+        Ok(Box::new(StreamReader::new(set.object(&object.file)?, object, &control)?))
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::archiving;
 use super::guard::Guard;
+use super::history::EarlierSets;
 use super::identity::ProcessId;
 use super::journal::{Journal, Record};
 use super::keeper::JournalKeeper;
@@ -237,6 +238,14 @@ impl Run<'_> {
                     Purpose {
                         witness: Arc::clone(&self.keeper) as _,
                         mode: Mode::Live,
+                        history: Some(Arc::new(EarlierSets::new(
+                            self.session,
+                            self.store,
+                            part,
+                            self.id,
+                            true,
+                            self.work.clone(),
+                        ))),
                         ..Purpose::plain(self.work.clone())
                     },
                 )
@@ -427,8 +436,15 @@ impl Run<'_> {
             return Err(Error::new(ErrorKind::Cancelled, "cancelled before the set was published"));
         }
         self.journal.write(Record::Publishing)?;
-        let manifest = manifest.clone();
-        blocking(move || writer.publish(&manifest)).await?;
+        let (manifest, store) = (manifest.clone(), self.store.clone());
+        blocking(move || {
+            // What it builds on was proved when it was offered. It may have gone since, by the hand of somebody else.
+            for part in &manifest.parts {
+                store.bases(&manifest.instance, &manifest, &part.name)?;
+            }
+            writer.publish(&manifest)
+        })
+        .await?;
         self.journal.write(Record::Published)
     }
 

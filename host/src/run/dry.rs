@@ -3,9 +3,12 @@
 //! The strategies run for real, behind a gate that executes what only reads and records what changes something. So the
 //! plan cannot say anything other than what a run does.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 
 use super::check::{self, Found};
+use super::history::EarlierSets;
 use super::part::Purpose;
 use super::plan::{self, Plan};
 use super::session::Session;
@@ -39,7 +42,10 @@ pub async fn dry_run(session: &Session) -> Result<Planned> {
     let cancel: CancellationToken = session.cancel.child_token();
     let mut live = Vec::new();
     for part in &parts {
-        live.push(part.start(session, Purpose { mode: Mode::DryRun, ..Purpose::plain(cancel.clone()) }).await?);
+        let history = EarlierSets::new(session, &store, part, &id, false, cancel.clone());
+        let purpose =
+            Purpose { mode: Mode::DryRun, history: Some(Arc::new(history)), ..Purpose::plain(cancel.clone()) };
+        live.push(part.start(session, purpose).await?);
     }
     let findings = session.phase(Phase::Check, check::findings(&application, &mut live, &cancel)).await?;
     session

@@ -13,7 +13,7 @@ use crate::archive::set::SnapshotRecord;
 use crate::capability::{Gate, Mode, NoWitness, Rights, RightsRequest, Secret, Witness};
 use crate::config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plugin::{Archived, Instance, Limits, PartContext, Plugin};
+use crate::plugin::{Archived, History, Instance, Limits, PartContext, Plugin};
 use crate::report::Level;
 
 /// A part whose plugin is loaded and whose config fits it.
@@ -42,13 +42,23 @@ pub struct Purpose {
     pub restore_to: Option<String>,
     /// What was archived, in a restore.
     pub archived: Option<Arc<dyn Archived>>,
+    /// Earlier sets, in a run.
+    pub history: Option<Arc<dyn History>>,
 }
 
 impl Purpose {
     /// Calls outside of a run, such as `delete` and `list`.
     #[must_use]
     pub fn plain(cancel: CancellationToken) -> Self {
-        Self { mode: Mode::Live, cancel, witness: Arc::new(NoWitness), target: None, restore_to: None, archived: None }
+        Self {
+            mode: Mode::Live,
+            cancel,
+            witness: Arc::new(NoWitness),
+            target: None,
+            restore_to: None,
+            archived: None,
+            history: None,
+        }
     }
 }
 
@@ -173,6 +183,7 @@ impl Part {
                 limits: self.limits(),
                 cancel: purpose.cancel,
                 archived: purpose.archived,
+                history: purpose.history,
                 mirrors: session.dirs.mirrors(self.name())?,
             })
             .await?;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::chain::{Chain, Known};
 use super::prune::blocking;
 use crate::archive::set::{ObjectRole, PartRecord};
 use crate::archive::{Control, PartObjects, SetId, verify_part, verify_stream};
@@ -24,15 +25,19 @@ pub struct Verified {
     pub bytes: u64,
 }
 
-/// Verify all of a set.
+/// Verify all of a set, and of the sets on which it builds what it needs of them. What is `known` is not read again.
 ///
 /// # Errors
 /// `Damaged`, naming the object and the file; `Store` if it cannot be read; `Cancelled`.
-pub async fn verify_set(reporter: &Reporter, set: &StoredSet, cancel: &CancellationToken) -> Result<Verified> {
+pub async fn verify_set(
+    reporter: &Reporter,
+    set: &StoredSet,
+    known: &mut Known,
+    cancel: &CancellationToken,
+) -> Result<Verified> {
     let mut verified = Verified { id: set.manifest.id.clone(), objects: 0, entries: 0, bytes: 0 };
     for part in &set.manifest.parts {
-        let reader = set.clone();
-        verified.entries += prove(reporter, part, move |file| reader.object(file), cancel).await?;
+        verified.entries += Chain::find(set, part).await?.prove(reporter, known, cancel).await?;
         verified.objects += part.objects.len() as u64;
         verified.bytes = verified.bytes.saturating_add(content_bytes(part));
     }

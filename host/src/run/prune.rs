@@ -12,7 +12,7 @@ use crate::archive::set::{Consistency, PartRecord, SetManifest};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::Level;
 use crate::store::Store;
-use crate::store::retention::{Decision, Policy, decide};
+use crate::store::retention::{Decision, Policy, decide, order};
 
 /// What became of the sets.
 #[derive(Debug, Default, Serialize)]
@@ -69,11 +69,15 @@ pub(super) async fn prune(
     if dry_run {
         return Ok(pruned);
     }
-    // Oldest first: if this is interrupted, what is left is still the newest.
-    let going = pruned.decisions.iter().rev().filter(|decision| !decision.keep).map(|decision| decision.id.clone());
-    for id in going.collect::<Vec<_>>() {
+    for id in order(&sets, &pruned.decisions) {
         let Some(manifest) = sets.iter().find(|set| set.id == id).and_then(|set| set.manifest()) else { continue };
-        match delete_set(session, parts, store, manifest).await {
+        let left =
+            sets.iter().find(|set| set.needs.contains(&id) && pruned.failed.iter().any(|(left, _)| *left == set.id));
+        let deleted = match left {
+            Some(left) => Err(Error::new(ErrorKind::Store, format!("set {} builds on it, and stays too", left.id))),
+            None => delete_set(session, parts, store, manifest).await,
+        };
+        match deleted {
             Ok(()) => {
                 session.reporter.message(Level::Info, None, format!("set {id} deleted"));
                 pruned.deleted.push(id);

@@ -9,9 +9,9 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::archived::ArchivedPart;
+use super::chain::{Chain, Known};
 use super::lock::InstanceLock;
 use super::part::{Part, Purpose};
-use super::proof;
 use super::prune::blocking;
 use super::session::Session;
 use crate::archive::SetId;
@@ -49,6 +49,8 @@ pub struct Restored {
 struct Step<'a> {
     part: &'a Part,
     record: &'a PartRecord,
+    /// The part in this set and in those on which it builds.
+    chain: Chain,
     to: Option<String>,
     directory: Option<PathBuf>,
 }
@@ -72,8 +74,7 @@ pub async fn restore(session: &Session, set: &StoredSet, request: &Request) -> R
     session
         .phase(Phase::Verify, async {
             for step in &steps {
-                let reader = set.clone();
-                proof::prove(&session.reporter, step.record, move |file| reader.object(file), &session.cancel).await?;
+                step.chain.prove(&session.reporter, &mut Known::new(), &session.cancel).await?;
             }
             Ok(())
         })
@@ -81,7 +82,7 @@ pub async fn restore(session: &Session, set: &StoredSet, request: &Request) -> R
     session
         .phase(Phase::Restore, async {
             for step in &steps {
-                step.take(session, set).await.map_err(|e| e.within(format!("part `{}`", step.part.name())))?;
+                step.take(session).await.map_err(|e| e.within(format!("part `{}`", step.part.name())))?;
             }
             Ok(())
         })
@@ -128,7 +129,8 @@ async fn plan<'a>(
         if let Some(directory) = &directory {
             refuse_unless_empty(directory)?;
         }
-        steps.push(Step { part, record, to, directory });
+        let chain = Chain::find(set, record).await?;
+        steps.push(Step { part, record, chain, to, directory });
     }
     if steps.iter().any(|step| step.to.is_none()) {
         refuse_running(session).await?;
@@ -223,7 +225,7 @@ async fn refuse_running(session: &Session) -> Result<()> {
 }
 
 impl Step<'_> {
-    async fn take(&self, session: &Session, set: &StoredSet) -> Result<()> {
+    async fn take(&self, session: &Session) -> Result<()> {
         if let Some(directory) = &self.directory {
             let directory = directory.clone();
             blocking(move || {
@@ -236,7 +238,7 @@ impl Step<'_> {
         }
         // What a strategy has made, only it can remove: it is interrupted, and given time for that.
         let abandon = CancellationToken::new();
-        let archived = Arc::new(ArchivedPart::new(set.clone(), self.record.clone(), session.reporter.clone()));
+        let archived = Arc::new(ArchivedPart::new(self.chain.clone(), session.reporter.clone()));
         let purpose = Purpose {
             target: self.directory.clone(),
             restore_to: if self.directory.is_none() { self.to.clone() } else { None },

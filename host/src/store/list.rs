@@ -6,7 +6,7 @@ use super::backend::{MARKER, Store, set_dir};
 use super::error::failed;
 use super::object::ObjectReader;
 use super::write::MANIFEST_PART;
-use crate::archive::set::{self, MANIFEST, SetManifest, check_object_name};
+use crate::archive::set::{self, MANIFEST, ObjectRecord, SetManifest, check_object_name};
 use crate::archive::{SetId, check_name};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -31,6 +31,8 @@ pub struct SetEntry {
     pub id: SetId,
     /// What it is worth.
     pub state: SetState,
+    /// The sets on whose archives it builds directly, as far as its manifest can be read.
+    pub needs: Vec<SetId>,
 }
 
 impl SetEntry {
@@ -67,6 +69,14 @@ impl StoredSet {
         }
         ObjectReader::open(&self.store, format!("{}/{file}", self.dir))
     }
+
+    /// The sets that a restore of this part needs besides this one, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Store::bases`].
+    pub fn bases(&self, part: &str) -> Result<Vec<Self>> {
+        self.store.bases(&self.manifest.instance, &self.manifest, part)
+    }
 }
 
 impl Store {
@@ -83,13 +93,15 @@ impl Store {
             .collect())
     }
 
-    /// All sets of an instance, newest first. Reads manifests and sizes, not objects.
+    /// All sets of an instance, newest first. Reads manifests and sizes, not objects. A set that builds on one that is
+    /// missing or damaged is damaged itself.
     ///
     /// # Errors
     /// `Store` if it cannot be read. A set that cannot be read is an entry, not an error.
     pub fn list(&self, instance: &str) -> Result<Vec<SetEntry>> {
         check_name("an instance", instance)?;
         let mut entries = Vec::new();
+        let mut broken = Vec::new();
         for (name, is_dir) in self.names(instance)? {
             // What has another name is not ours.
             if let (true, Ok(id)) = (is_dir, name.parse::<SetId>()) {
@@ -99,7 +111,27 @@ impl Store {
                     Err(e) if e.kind() == ErrorKind::NotFound => continue,
                     Err(e) => SetState::Damaged(with_cause(&e)),
                 };
-                entries.push(SetEntry { id, state });
+                let needs = match &state {
+                    SetState::Proved(manifest) => manifest.bases(),
+                    // What can still be told of it: somebody may want to save something from it, and from what it needs.
+                    SetState::Damaged(_) => {
+                        self.read_manifest(instance, &id).map(|manifest| manifest.bases()).unwrap_or_default()
+                    }
+                    SetState::Unpublished => Vec::new(),
+                };
+                entries.push(SetEntry { id, state, needs });
+            }
+        }
+        for entry in &entries {
+            let Some(manifest) = entry.manifest() else { continue };
+            let chains = manifest.parts.iter().filter(|part| part.snapshot.base.is_some());
+            if let Some(e) = chains.filter_map(|part| self.bases(instance, manifest, &part.name).err()).next() {
+                broken.push((entry.id.clone(), with_cause(&e)));
+            }
+        }
+        for (id, why) in broken {
+            if let Some(entry) = entries.iter_mut().find(|entry| entry.id == id) {
+                entry.state = SetState::Damaged(why);
             }
         }
         entries.sort_by_key(|entry| Reverse(entry.id.clone()));
@@ -151,6 +183,60 @@ impl Store {
     }
 
     fn manifest(&self, dir: &str, instance: &str, id: &SetId) -> Result<SetManifest> {
+        let manifest = self.read_manifest(instance, id)?;
+        self.check_objects(dir, &manifest)?;
+        Ok(manifest)
+    }
+
+    /// The sets on whose archives of `part` the set of this manifest builds, directly or through each other: the oldest
+    /// first. What else is in those sets does not matter.
+    ///
+    /// # Errors
+    /// `Damaged`, naming the set that is missing or damaged; `Store` if it cannot be read.
+    pub fn bases(&self, instance: &str, manifest: &SetManifest, part: &str) -> Result<Vec<StoredSet>> {
+        let mut bases: Vec<StoredSet> = Vec::new();
+        let mut next = base_of(manifest, part).cloned();
+        // A manifest builds on an older set only: this comes to an end.
+        while let Some(id) = next {
+            let base = self.base(instance, &id, part).map_err(|e| {
+                let kind = if e.kind() == ErrorKind::NotFound { ErrorKind::Damaged } else { e.kind() };
+                let built = bases.last().map_or(&manifest.id, |set: &StoredSet| &set.manifest.id);
+                Error::new(
+                    kind,
+                    format!(
+                        "part `{part}` of set {built} cannot be restored without set {id}, which {}",
+                        if kind == e.kind() {
+                            format!("is not whole: {}", with_cause(&e))
+                        } else {
+                            "is missing".into()
+                        }
+                    ),
+                )
+                .hint("restore an older set; the next run makes a full archive of its own")
+            })?;
+            next = base_of(&base.manifest, part).cloned();
+            bases.push(base);
+        }
+        bases.reverse();
+        Ok(bases)
+    }
+
+    /// A set of which one part is needed.
+    fn base(&self, instance: &str, id: &SetId, part: &str) -> Result<StoredSet> {
+        let dir = set_dir(instance, id)?;
+        if !self.names(&dir)?.iter().any(|(name, _)| name == MANIFEST) {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no set {id}")));
+        }
+        let manifest = self.read_manifest(instance, id)?;
+        let record =
+            manifest.part(part).ok_or_else(|| Error::new(ErrorKind::Damaged, format!("it has no part `{part}`")))?;
+        record.objects.iter().try_for_each(|object| self.check_object(&dir, object))?;
+        Ok(StoredSet { store: self.clone(), dir, manifest })
+    }
+
+    /// A manifest, whatever became of the objects that it names.
+    fn read_manifest(&self, instance: &str, id: &SetId) -> Result<SetManifest> {
+        let dir = set_dir(instance, id)?;
         let path = format!("{dir}/{MANIFEST}");
         let cannot = |e| failed(e, format!("cannot read {path} in the store {}", self.location()));
         if self.wait(self.op.stat(&path)).map_err(cannot)?.content_length() > MAX_MANIFEST {
@@ -164,36 +250,40 @@ impl Store {
                 format!("its manifest is that of the set {} of `{}`", manifest.id, manifest.instance),
             ));
         }
-        self.check_objects(dir, &manifest)?;
         Ok(manifest)
     }
 
     /// Checks that exactly the objects of a manifest are there, in their sizes.
     pub(super) fn check_objects(&self, dir: &str, manifest: &SetManifest) -> Result<()> {
-        let damaged = |what: String| Err(Error::new(ErrorKind::Damaged, what));
-        for object in manifest.objects() {
-            let path = format!("{dir}/{}", object.file);
-            match self.wait(self.op.stat(&path)) {
-                Ok(meta) if meta.is_file() && meta.content_length() == object.bytes => {}
-                Ok(meta) if meta.is_file() => {
-                    let (is, was) = (meta.content_length(), object.bytes);
-                    return damaged(format!("{} has {is} bytes instead of {was}", object.file));
-                }
-                Ok(_) => return damaged(format!("{} is not a file", object.file)),
-                Err(e) if e.kind() == opendal::ErrorKind::NotFound => {
-                    return damaged(format!("{} is missing", object.file));
-                }
-                Err(e) => return Err(failed(e, format!("cannot look at {path} in the store {}", self.location()))),
-            }
-        }
+        manifest.objects().try_for_each(|object| self.check_object(dir, object))?;
         for (name, is_dir) in self.names(dir)? {
             let known = is_known_name(&name) && !is_dir;
             if known && check_object_name(&name).is_ok() && !manifest.objects().any(|object| object.file == name) {
-                return damaged(format!("{name} is there, but not in the manifest"));
+                return Err(Error::new(ErrorKind::Damaged, format!("{name} is there, but not in the manifest")));
             }
         }
         Ok(())
     }
+
+    /// Checks that an object is there, in its size.
+    fn check_object(&self, dir: &str, object: &ObjectRecord) -> Result<()> {
+        let damaged = |what: String| Err(Error::new(ErrorKind::Damaged, what));
+        let path = format!("{dir}/{}", object.file);
+        match self.wait(self.op.stat(&path)) {
+            Ok(meta) if meta.is_file() && meta.content_length() == object.bytes => Ok(()),
+            Ok(meta) if meta.is_file() => {
+                let (is, was) = (meta.content_length(), object.bytes);
+                damaged(format!("{} has {is} bytes instead of {was}", object.file))
+            }
+            Ok(_) => damaged(format!("{} is not a file", object.file)),
+            Err(e) if e.kind() == opendal::ErrorKind::NotFound => damaged(format!("{} is missing", object.file)),
+            Err(e) => Err(failed(e, format!("cannot look at {path} in the store {}", self.location()))),
+        }
+    }
+}
+
+fn base_of<'a>(manifest: &'a SetManifest, part: &str) -> Option<&'a SetId> {
+    manifest.part(part)?.snapshot.base.as_ref()
 }
 
 /// Whether bkhost could have given a file in a set's directory this name.

@@ -1,5 +1,7 @@
 //! Which sets stay and which go: a pure function of what is there.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 use super::list::{SetEntry, SetState};
@@ -26,12 +28,15 @@ pub struct Decision {
 
 /// Decides about each set, newest first. Only proved sets count and only proved sets go; the newest proved one always
 /// stays. Damaged and unpublished sets neither count nor go: somebody may still want to save something from the first,
-/// and a run may be writing the second.
+/// and a run may be writing the second. A set on whose archive one that stays builds, directly or through others, stays
+/// with it.
 #[must_use]
 pub fn decide(sets: &[SetEntry], policy: &Policy) -> Vec<Decision> {
     let mut newest_first: Vec<&SetEntry> = sets.iter().collect();
     newest_first.sort_by(|a, b| b.id.cmp(&a.id));
     let mut proved: u32 = 0;
+    // The sets that one which stays builds on: they are older, and so they are met later.
+    let mut needed: BTreeMap<&SetId, &SetId> = BTreeMap::new();
     newest_first
         .into_iter()
         .map(|set| {
@@ -43,9 +48,41 @@ pub fn decide(sets: &[SetEntry], policy: &Policy) -> Vec<Decision> {
                 SetState::Damaged(_) => (true, "damaged: does not count, and is not deleted automatically".to_owned()),
                 SetState::Unpublished => (true, "unpublished: does not count; a later run removes it".to_owned()),
             };
+            let by = needed.get(&set.id).copied();
+            let (keep, why) = match by {
+                Some(by) if !keep => (true, format!("{why}, but set {by} builds on it")),
+                _ => (keep, why),
+            };
+            if keep {
+                set.needs.iter().filter(|need| **need < set.id).for_each(|need| {
+                    needed.entry(need).or_insert(&set.id);
+                });
+            }
             Decision { id: set.id.clone(), keep, why }
         })
         .collect()
+}
+
+/// In which order the sets that go are deleted: the oldest first, so that an interruption leaves the newest, but none
+/// before those that build on it, so that it leaves none that cannot be restored.
+#[must_use]
+pub fn order(sets: &[SetEntry], decisions: &[Decision]) -> Vec<SetId> {
+    let mut going: Vec<&SetEntry> =
+        sets.iter().filter(|set| decisions.iter().any(|decision| decision.id == set.id && !decision.keep)).collect();
+    going.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut order = Vec::new();
+    let mut placed = BTreeSet::new();
+    for root in &going {
+        // All that build on it: they are newer, so one pass from old to new finds them.
+        let mut chain = vec![*root];
+        for set in &going {
+            if set.id > root.id && set.needs.iter().any(|need| chain.iter().any(|below| below.id == *need)) {
+                chain.push(set);
+            }
+        }
+        order.extend(chain.into_iter().rev().filter(|set| placed.insert(&set.id)).map(|set| set.id.clone()));
+    }
+    order
 }
 
 /// What happens to the `nth` newest proved set, counted from 1.
@@ -74,6 +111,7 @@ mod tests {
                 let id = format!("20261121-{n:06}-4f2a9c");
                 SetEntry {
                     id: id.parse().unwrap(),
+                    needs: Vec::new(),
                     state: match state {
                         'p' => SetState::Proved(Box::new(set::seal::tests::manifest(&id))),
                         'd' => SetState::Damaged("cut".into()),
@@ -123,7 +161,87 @@ mod tests {
         );
     }
 
+    /// As `sets`, each building on the one so many before it; 0: on none.
+    fn chained(states: &str, back: &[usize]) -> Vec<SetEntry> {
+        let mut sets = sets(states);
+        for n in 0..sets.len() {
+            let base = back.get(n).filter(|back| **back > 0).and_then(|back| n.checked_sub(*back));
+            sets[n].needs = base.map(|base| sets[base].id.clone()).into_iter().collect();
+        }
+        sets
+    }
+
+    fn fates(decisions: &[Decision]) -> String {
+        decisions.iter().rev().map(|d| if d.keep { 'K' } else { '-' }).collect()
+    }
+
+    #[test]
+    fn what_is_built_on_stays() {
+        for (states, back, keep_last, stays) in [
+            // full, 2 incrementals, full, 2 incrementals.
+            ("pppppp", &[0, 1, 1, 0, 1, 1][..], 1, "---KKK"),
+            ("pppppp", &[0, 1, 1, 0, 1, 1], 3, "---KKK"),
+            ("pppppp", &[0, 1, 1, 0, 1, 1], 4, "KKKKKK"),
+            ("pppp", &[0, 1, 2, 3], 1, "K--K"),
+            // A damaged set may still be saved from, with what it needs; an unpublished one has no manifest.
+            ("ppdp", &[0, 1, 1, 0], 1, "KKKK"),
+            // What a set cannot build on does not count.
+            ("pp", &[0, 2], 1, "-K"),
+        ] {
+            let sets = chained(states, back);
+            assert_eq!(fates(&decide(&sets, &Policy { keep_last })), stays, "{states} {back:?} {keep_last}");
+        }
+        let decisions = decide(&chained("ppp", &[0, 1, 1]), &Policy { keep_last: 1 });
+        assert_eq!(decisions[1].why, "older than the last 1 proved sets, but set 20261121-000002-4f2a9c builds on it");
+        assert_eq!(decisions[2].why, "older than the last 1 proved sets, but set 20261121-000001-4f2a9c builds on it");
+    }
+
+    #[test]
+    fn a_chain_goes_from_its_end() {
+        let sets = chained("pppppp", &[0, 1, 0, 2, 1, 0]);
+        let decisions = decide(&sets, &Policy { keep_last: 1 });
+        let order: Vec<SetId> = order(&sets, &decisions);
+        assert_eq!(order, [4, 3, 1, 0, 2].map(|n: usize| sets[n].id.clone()));
+    }
+
     proptest! {
+        #[test]
+        fn rules_of_chains(
+            links in proptest::collection::vec(("[ppppdu]", 0_usize..4), 0..40),
+            keep_last in 0_u32..12,
+            stop in 0_usize..40,
+        ) {
+            let states: String = links.iter().map(|(state, _)| state.as_str()).collect();
+            let back: Vec<usize> = links.iter().map(|(_, back)| *back).collect();
+            let sets = chained(&states, &back);
+            let policy = Policy { keep_last };
+            let decisions = decide(&sets, &policy);
+            let keeps = |id: &SetId| decisions.iter().any(|d| d.id == *id && d.keep);
+            for set in &sets {
+                // What stays can be restored.
+                if keeps(&set.id) {
+                    prop_assert!(set.needs.iter().all(&keeps), "{} {:?}", set.id, decisions);
+                }
+            }
+            // Chains keep more, and never less.
+            let alone = decide(&super::tests::sets(&states), &policy);
+            for (alone, chained) in alone.iter().zip(&decisions) {
+                prop_assert!(!alone.keep || chained.keep);
+                // What stays beyond that, stays for a set that stays.
+                if chained.keep && !alone.keep {
+                    prop_assert!(sets.iter().any(|set| set.needs.contains(&chained.id) && keeps(&set.id)));
+                    prop_assert!(chained.why.contains("builds on it"));
+                }
+            }
+            // Wherever the deletion stops, nothing is left that lacks what it needs.
+            let order = order(&sets, &decisions);
+            prop_assert_eq!(order.len(), decisions.iter().filter(|d| !d.keep).count());
+            let gone: BTreeSet<&SetId> = order.iter().take(stop).collect();
+            for set in sets.iter().filter(|set| !gone.contains(&set.id)) {
+                prop_assert!(set.needs.iter().all(|need| !gone.contains(need)));
+            }
+        }
+
         #[test]
         fn rules(states in "[pdu]{0,40}", keep_last in 0_u32..45, seed in any::<u64>()) {
             let mut sets = sets(&states);

@@ -413,3 +413,77 @@ fn a_full_and_a_read_only_store_say_so() {
     };
     runtime.block_on(async { tokio::task::spawn_blocking(test).await.unwrap() });
 }
+
+/// Publishes a set whose part builds on another.
+fn publish_on(store: &Store, id_text: &str, base: &str) -> Result<()> {
+    let writer = store.begin(INSTANCE, &id(id_text))?;
+    for (file, bytes) in OBJECTS {
+        let mut object = writer.object(file)?;
+        object.write_all(bytes).unwrap();
+        object.finish()?;
+    }
+    let mut manifest = manifest(id_text, OBJECTS);
+    manifest.parts[0].snapshot.base = Some(id(base));
+    writer.publish(&manifest)
+}
+
+#[test]
+fn a_set_is_worth_no_more_than_what_it_builds_on() {
+    with_store(|store, root| {
+        let (full, one, two) = ("20261121-010000-000000", "20261121-020000-000000", "20261121-030000-000000");
+        publish(store, full).unwrap();
+        publish_on(store, one, full).unwrap();
+        publish_on(store, two, one).unwrap();
+        let needs = |id_text: &str| {
+            let list = store.list(INSTANCE).unwrap();
+            list.into_iter().find(|entry| entry.id.as_str() == id_text).unwrap().needs
+        };
+        assert_eq!((needs(full), needs(one), needs(two)), (vec![], vec![id(full)], vec![id(one)]));
+        let proved = |id_text: &str| matches!(state(store, id_text), Some(SetState::Proved(_)));
+        assert!(proved(full) && proved(one) && proved(two));
+        let set = store.open_set(INSTANCE, &id(two)).unwrap();
+        let bases: Vec<SetId> = set.bases("home").unwrap().into_iter().map(|base| base.manifest.id).collect();
+        assert_eq!(bases, [id(full), id(one)], "the oldest first");
+
+        // Another file of the base is not the part's: it stays usable.
+        let at = root.join(INSTANCE).join(full);
+        fs::write(at.join("other.tar.zst"), "x").unwrap();
+        assert!(!proved(full) && proved(one) && proved(two));
+        fs::remove_file(at.join("other.tar.zst")).unwrap();
+
+        let broken = |what: &str| {
+            for id_text in [one, two] {
+                let Some(SetState::Damaged(why)) = state(store, id_text) else { panic!("{what}: {id_text}") };
+                assert!(why.contains(full) && why.contains(what), "{what}: {why}");
+                let set = store.open_set(INSTANCE, &id(id_text)).unwrap();
+                let error = set.bases("home").unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Damaged);
+                assert!(error.message().contains(full), "{error}");
+            }
+            assert_eq!(needs(two), [id(one)], "what it needs is told even so");
+        };
+        let object = at.join("home.tar.zst");
+        fs::write(&object, "archiv").unwrap();
+        broken("home.tar.zst has 6 bytes instead of 7");
+        fs::write(&object, "archive").unwrap();
+        assert!(proved(two));
+        let manifest = fs::read(at.join("manifest.json")).unwrap();
+        fs::write(at.join("manifest.json"), &manifest[1..]).unwrap();
+        broken("is not whole");
+        fs::write(at.join("manifest.json"), &manifest).unwrap();
+        assert!(proved(two));
+        store.delete(INSTANCE, &id(full)).unwrap();
+        broken("is missing");
+    });
+}
+
+#[test]
+fn a_set_cannot_build_on_itself_or_on_a_newer_one() {
+    with_store(|store, _| {
+        for base in [ID, "20261122-014200-4f2a9c"] {
+            let error = publish_on(store, ID, base).unwrap_err();
+            assert!(error.message().contains("which is not older"), "{error}");
+            store.abandon(INSTANCE, &id(ID)).unwrap();
+        }
+    });
+}

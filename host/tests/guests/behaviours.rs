@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bkhost::ErrorKind;
+use bkhost::archive::SetId;
 use bkhost::archive::set::{SourceForm, SourceRecord};
 use bkhost::capability::HttpGrant;
 use bkhost::capability::units::{Size, Span};
-use bkhost::plugin::{Archived, Source};
+use bkhost::plugin::{Archived, Earlier, History, Item, Source};
 use bkhost::report::{Event, Level};
 use tokio_util::sync::CancellationToken;
 
@@ -71,6 +72,7 @@ behaviours!(
     stack_overflow,
     stderr_flood,
     symlink_escape,
+    unoffered_base,
     weaker_consistency,
     write_read_only,
 );
@@ -505,25 +507,69 @@ async fn http(part: Part) {
     assert_eq!(visits.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
 
+// --- history ----------------------------------------------------------------------------------------------------------
+
+struct Past(&'static str);
+
+#[async_trait::async_trait]
+impl History for Past {
+    async fn previous(&self) -> bkhost::Result<Option<Earlier>> {
+        let snapshot = Part::new("none").capture().await?;
+        Ok(Some(Earlier { set: self.0.parse().unwrap(), snapshot, depth: 2 }))
+    }
+}
+
+/// The guest asks for the earlier set, and names as its base what its configuration says.
+async fn unoffered_base(part: Part) {
+    let (offered, other) = ("20261121-014200-4f2a9c", "20261121-014201-4f2a9c");
+    // Without history there is nothing to build on.
+    let error = part.set("target", offered).fails_within(SLACK).await;
+    assert_eq!(error.kind(), ErrorKind::Plugin);
+    assert!(error.message().contains(&format!("builds on `{offered}`, which was not offered")), "{error}");
+
+    for target in [other, "", "../x", "bkhost-test-20261121-014200-4f2a9c"] {
+        let mut part = Part::new("unoffered-base").set("target", target);
+        part.history = Some(Arc::new(Past(offered)));
+        let error = part.fails_within(SLACK).await;
+        assert!(error.message().contains("which was not offered"), "{target}: {error}");
+    }
+    let mut part = Part::new("unoffered-base").set("target", offered);
+    part.history = Some(Arc::new(Past(offered)));
+    let snapshot = part.capture().await.unwrap();
+    assert_eq!(snapshot.base.as_ref().map(SetId::as_str), Some(offered));
+    let observed = snapshot.state["observed"].as_str().unwrap();
+    assert_eq!(observed, format!("{offered} {LABEL} 2"));
+}
+
 // --- archives ---------------------------------------------------------------------------------------------------------
 
 struct Stored;
 
 impl Archived for Stored {
-    fn sources(&self) -> Vec<SourceRecord> {
+    fn items(&self) -> Vec<Item> {
+        let set: SetId = "20261121-014200-4f2a9c".parse().unwrap();
         [("tree", SourceForm::Tree), ("stream", SourceForm::Stream), ("v-1", SourceForm::Held)]
-            .map(|(name, form)| SourceRecord { name: name.to_owned(), form, bytes: 7 })
+            .map(|(name, form)| Item {
+                set: set.clone(),
+                source: SourceRecord { name: name.to_owned(), form, bytes: 7 },
+            })
             .into()
     }
 
-    fn extract(&self, name: &str, into: cap_std::fs::Dir, _: &CancellationToken) -> bkhost::Result<u64> {
-        assert_eq!(name, "tree");
+    fn extract(
+        &self,
+        set: Option<&str>,
+        name: &str,
+        into: cap_std::fs::Dir,
+        _: &CancellationToken,
+    ) -> bkhost::Result<u64> {
+        assert_eq!((set, name), (None, "tree"));
         into.write("file", "restored").unwrap();
         Ok(1)
     }
 
-    fn stream(&self, name: &str) -> bkhost::Result<Box<dyn Read + Send>> {
-        assert_eq!(name, "stream");
+    fn stream(&self, set: Option<&str>, name: &str) -> bkhost::Result<Box<dyn Read + Send>> {
+        assert_eq!((set, name), (None, "stream"));
         Ok(Box::new(&b"streamed"[..]))
     }
 }

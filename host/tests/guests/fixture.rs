@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bkhost::capability::{Gate, Grant, HttpGrant, Mode, Rights, RightsRequest, Secret, Witness};
 use bkhost::plugin::{
-    Archived, HostOptions, Instance, Limits, Origin, PartContext, Plugin, PluginHost, Severity, Snapshot,
+    Archived, History, HostOptions, Instance, Limits, Origin, PartContext, Plugin, PluginHost, Severity, Snapshot,
 };
 use bkhost::report::{Event, Level, Reporter, Sink};
 use bkhost::{Error, Result};
@@ -98,6 +98,7 @@ pub(crate) struct Part {
     pub(crate) limits: Limits,
     pub(crate) cancel: CancellationToken,
     pub(crate) archived: Option<Arc<dyn Archived>>,
+    pub(crate) history: Option<Arc<dyn History>>,
     pub(crate) ears: Ears,
     pub(crate) groups: Arc<Groups>,
 }
@@ -131,6 +132,7 @@ impl Part {
             limits: Limits::default(),
             cancel: CancellationToken::new(),
             archived: None,
+            history: None,
             ears: Ears::default(),
             groups: Arc::default(),
         }
@@ -180,6 +182,7 @@ impl Part {
                 limits: self.limits.clone(),
                 cancel: self.cancel.clone(),
                 archived: self.archived.clone(),
+                history: self.history.clone(),
                 mirrors: self.path("mirrors"),
             })
             .await

@@ -185,7 +185,7 @@ mod tests {
                 matches!(&directory.open(&snapshot).unwrap()[..], [Source::Tree(t)] if t.root == COPY && t.name.is_empty())
             );
             directory.close(&snapshot).unwrap();
-            let archived = Archived { name: String::new(), form: ArchivedForm::Tree, bytes: 9 };
+            let archived = Archived { set: "this".into(), name: String::new(), form: ArchivedForm::Tree, bytes: 9 };
             directory.restore(&snapshot, &[archived], Some("/target")).unwrap();
             snapshot
         });

@@ -159,7 +159,7 @@ fn finished(played: &Played, name: &str) -> Snapshot {
 }
 
 fn archived() -> Vec<Archived> {
-    vec![Archived { name: String::new(), form: ArchivedForm::Tree, bytes: 30 }]
+    vec![Archived { set: "this".into(), name: String::new(), form: ArchivedForm::Tree, bytes: 30 }]
 }
 
 #[test]

@@ -134,7 +134,10 @@ fn names(zpool: &Zpool) -> Vec<String> {
 }
 
 fn archived(names: &[&str]) -> Vec<Archived> {
-    names.iter().map(|&name| Archived { name: name.into(), form: ArchivedForm::Tree, bytes: 1 }).collect()
+    names
+        .iter()
+        .map(|&name| Archived { set: "this".into(), name: name.into(), form: ArchivedForm::Tree, bytes: 1 })
+        .collect()
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bkhost_sdk::bindings::bkhost::snapshot::config as raw;
 use bkhost_sdk::mirror::{self, Pass};
 use bkhost_sdk::{
-    Archived, Consistency, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, archive, config, exec, now,
-    progress,
+    Archived, Consistency, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, archive, config, exec,
+    history, now, progress,
 };
 use serde::Deserialize;
 use wasip2::filesystem::preopens;
@@ -73,6 +73,7 @@ enum Behaviour {
     StackOverflow,
     StderrFlood,
     SymlinkEscape,
+    UnofferedBase,
     WeakerConsistency,
     WriteReadOnly,
 }
@@ -219,6 +220,10 @@ impl Hostile {
                 mirror::copy(target, "/staging/copy", &[], Pass::Live)?;
                 Ok("copied".into())
             }
+            Behaviour::UnofferedBase => Ok(match history::previous()? {
+                Some(earlier) => format!("{} {} {}", earlier.set, earlier.snapshot.id, earlier.depth),
+                None => String::new(),
+            }),
             Behaviour::Extract => archive::extract("tree", target).map(|n| n.to_string()),
             Behaviour::Feed => archive::feed("stream", exec::command("cat")).map(|output| output.stdout),
             Behaviour::None
@@ -340,6 +345,7 @@ impl Strategy for Hostile {
             bytes: None,
             versions: vec![("hostile".into(), "1".into())],
             state: self.state(),
+            base: self.is(Behaviour::UnofferedBase).then(|| self.config.target.clone()),
         })
     }
 

@@ -112,6 +112,7 @@ pub(crate) mod tests {
                     bytes: Some(7),
                     versions: vec![("zfs".into(), "2.2".into())],
                     state: serde_json::json!({ "z": 1, "a": [0.1, "é\u{1f}"] }),
+                    base: None,
                 },
                 sources: vec![SourceRecord { name: "home".into(), form: SourceForm::Tree, bytes: 5 }],
                 objects: vec![ObjectRecord {

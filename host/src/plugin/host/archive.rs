@@ -6,6 +6,7 @@ use cap_std::fs::Dir;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::arguments;
+use crate::archive::SetId;
 use crate::archive::set::SourceRecord;
 use crate::capability::{Access, CallError, Code};
 use crate::error::Result;
@@ -17,20 +18,30 @@ use crate::plugin::state::State;
 /// What was archived of a part. Every byte is checked against the set's manifest while it is read. Its functions block:
 /// they are called on threads that may.
 pub trait Archived: Send + Sync {
-    /// The sources as `open` named them.
-    fn sources(&self) -> Vec<SourceRecord>;
+    /// The sources as `open` named them: those of the oldest set that is needed first.
+    fn items(&self) -> Vec<Item>;
 
-    /// Writes the archived tree `name` into `into`, which is empty. Returns the number of entries.
+    /// Writes the archived tree `name` of `set` (none: the set that is restored) into `into`, which is empty. Returns the
+    /// number of entries.
     ///
     /// # Errors
     /// There is no such tree; what was stored is damaged; it cannot be written; `cancel` fired.
-    fn extract(&self, name: &str, into: Dir, cancel: &CancellationToken) -> Result<u64>;
+    fn extract(&self, set: Option<&str>, name: &str, into: Dir, cancel: &CancellationToken) -> Result<u64>;
 
-    /// The archived stream `name`. A read fails when what was stored is damaged.
+    /// The archived stream `name` of `set` (none: the set that is restored). A read fails when what was stored is damaged.
     ///
     /// # Errors
     /// There is no such stream, or it cannot be opened.
-    fn stream(&self, name: &str) -> Result<Box<dyn Read + Send>>;
+    fn stream(&self, set: Option<&str>, name: &str) -> Result<Box<dyn Read + Send>>;
+}
+
+/// An archived source and the set it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The set that is restored, or one on which it builds.
+    pub set: SetId,
+    /// The source.
+    pub source: SourceRecord,
 }
 
 impl State {
@@ -40,7 +51,7 @@ impl State {
         })
     }
 
-    async fn extract_tree(&mut self, name: String, to: String) -> Result<u64, CallError> {
+    async fn extract_tree(&mut self, set: Option<String>, name: String, to: String) -> Result<u64, CallError> {
         if !["/target", "/staging"].iter().any(|root| below(&to, root)) {
             return Err(CallError::denied(format!("archives are extracted below /target or /staging, not into {to}")));
         }
@@ -54,14 +65,20 @@ impl State {
             if occupied {
                 return Err(CallError::new(Code::Conflict, format!("{to} is not empty")));
             }
-            archived.extract(&name, into, &cancel).map_err(Into::into)
+            archived.extract(set.as_deref(), &name, into, &cancel).map_err(Into::into)
         });
         self.interrupt.or(Some(&stop), work).await
     }
 
-    async fn feed_command(&mut self, name: String, command: &str, args: Vec<Argument>) -> Result<Completed, CallError> {
+    async fn feed_command(
+        &mut self,
+        set: Option<String>,
+        name: String,
+        command: &str,
+        args: Vec<Argument>,
+    ) -> Result<Completed, CallError> {
         let archived = self.archived()?;
-        let input = blocking(move || archived.stream(&name).map_err(Into::into)).await?;
+        let input = blocking(move || archived.stream(set.as_deref(), &name).map_err(Into::into)).await?;
         let args = arguments(args);
         let work = self.gate.feed(command, &args, input);
         self.interrupt.or(None, work).await.map(Into::into)
@@ -84,16 +101,17 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 impl Host for State {
-    async fn extract(&mut self, name: String, to: String) -> wasmtime::Result<Result<u64, Error>> {
-        Ok(self.extract_tree(name, to).await.map_err(Into::into))
+    async fn extract(&mut self, set: Option<String>, name: String, to: String) -> wasmtime::Result<Result<u64, Error>> {
+        Ok(self.extract_tree(set, name, to).await.map_err(Into::into))
     }
 
     async fn feed(
         &mut self,
+        set: Option<String>,
         name: String,
         command: String,
         args: Vec<Argument>,
     ) -> wasmtime::Result<Result<Completed, Error>> {
-        Ok(self.feed_command(name, &command, args).await.map_err(Into::into))
+        Ok(self.feed_command(set, name, &command, args).await.map_err(Into::into))
     }
 }

@@ -4,13 +4,15 @@ mod archive;
 mod config;
 mod convert;
 mod exec;
+mod history;
 mod http;
 mod interrupt;
 mod log;
 mod mirror;
 mod progress;
 
-pub use archive::Archived;
+pub use archive::{Archived, Item};
+pub use history::{Earlier, History};
 pub(super) use http::Egress;
 pub(super) use interrupt::Interrupt;
 pub(super) use log::Journal;

@@ -1,0 +1,124 @@
+//! A part of a set together with those of the earlier sets on which its archive builds: what a restore of it needs.
+
+use std::collections::BTreeMap;
+
+use tokio_util::sync::CancellationToken;
+
+use super::proof;
+use super::prune::blocking;
+use crate::archive::SetId;
+use crate::archive::set::PartRecord;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::Reporter;
+use crate::store::StoredSet;
+
+/// A part of a set.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    pub(super) set: StoredSet,
+    pub(super) part: PartRecord,
+}
+
+/// A part of a set, and those on which it builds.
+#[derive(Debug, Clone)]
+pub(super) struct Chain {
+    /// The oldest first.
+    bases: Vec<Link>,
+    last: Link,
+}
+
+/// What was read back already, and what came of it: sets that share a base share its verification.
+pub type Known = BTreeMap<(SetId, String), Result<u64, String>>;
+
+impl Chain {
+    /// What a restore of this part needs. Looks at manifests and sizes, and reads no object.
+    ///
+    /// # Errors
+    /// `Damaged`, naming the set that is missing or not whole; `Store` if it cannot be read.
+    pub(super) async fn find(set: &StoredSet, part: &PartRecord) -> Result<Self> {
+        let last = Link { set: set.clone(), part: part.clone() };
+        if part.snapshot.base.is_none() {
+            return Ok(Self { bases: Vec::new(), last });
+        }
+        let (set, name) = (set.clone(), part.name.clone());
+        let bases = blocking(move || set.bases(&name)).await?;
+        let bases: Vec<Link> = bases
+            .into_iter()
+            .filter_map(|set| Some(Link { part: set.manifest.part(&part.name)?.clone(), set }))
+            .collect();
+        if let Some(other) = bases.iter().find(|base| base.part.plugin != part.plugin) {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!(
+                    "part `{}` was made by the plugin {}, and builds on set {}, where it was made by {}",
+                    part.name, part.plugin, other.set.manifest.id, other.part.plugin
+                ),
+            ));
+        }
+        Ok(Self { bases, last })
+    }
+
+    /// How many sets the part needs besides its own.
+    pub(super) fn depth(&self) -> u32 {
+        u32::try_from(self.bases.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The part in each set, the oldest first.
+    pub(super) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.bases.iter().chain(std::iter::once(&self.last))
+    }
+
+    /// The part in this set; none: in the one that the chain ends with.
+    pub(super) fn link(&self, set: Option<&str>) -> Option<&Link> {
+        match set {
+            None => Some(&self.last),
+            Some(set) => self.links().find(|link| link.set.manifest.id.as_str() == set),
+        }
+    }
+
+    /// Read back every byte that a restore needs, the oldest first, but for what is known. Gives the entries of the part in
+    /// its own set.
+    ///
+    /// # Errors
+    /// `Damaged`, naming the object and, if it is another, the set; `Store` if it cannot be read; `Cancelled`.
+    pub(super) async fn prove(
+        &self,
+        reporter: &Reporter,
+        known: &mut Known,
+        cancel: &CancellationToken,
+    ) -> Result<u64> {
+        let mut entries = 0;
+        for link in self.links() {
+            entries = link.prove(reporter, known, cancel).await.map_err(|e| self.told(link, e))?;
+        }
+        Ok(entries)
+    }
+
+    /// Damage in a set that nobody named has to say which set it is.
+    fn told(&self, link: &Link, error: Error) -> Error {
+        let (id, last) = (&link.set.manifest.id, &self.last.set.manifest.id);
+        if id == last || error.kind() == ErrorKind::Cancelled {
+            return error;
+        }
+        error.within(format!("set {id}, on which part `{}` of set {last} builds", link.part.name))
+    }
+}
+
+impl Link {
+    async fn prove(&self, reporter: &Reporter, known: &mut Known, cancel: &CancellationToken) -> Result<u64> {
+        let key = (self.set.manifest.id.clone(), self.part.name.clone());
+        match known.get(&key) {
+            Some(Ok(entries)) => return Ok(*entries),
+            Some(Err(why)) => return Err(Error::new(ErrorKind::Damaged, why.clone())),
+            None => {}
+        }
+        let reader = self.set.clone();
+        let proved = proof::prove(reporter, &self.part, move |file| reader.object(file), cancel).await;
+        match &proved {
+            Ok(entries) => drop(known.insert(key, Ok(*entries))),
+            Err(e) if e.kind() == ErrorKind::Damaged => drop(known.insert(key, Err(e.to_string()))),
+            Err(_) => {}
+        }
+        proved
+    }
+}
