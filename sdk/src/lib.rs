@@ -73,6 +73,7 @@ pub mod config;
 mod error;
 pub mod exec;
 mod export;
+mod frozen;
 pub mod history;
 pub mod http;
 pub mod log;
@@ -91,6 +92,7 @@ pub use bindings::bkhost::snapshot::types::{
 pub use bindings::exports::bkhost::snapshot::strategy::{FileSource, OutputSource, Source, TreeSource};
 #[doc(hidden)]
 pub use export::{Cell, with};
+pub use frozen::{Frozen, can_freeze, freeze};
 pub use retry::retry;
 pub use snapshot::now;
 pub use strategy::Strategy;

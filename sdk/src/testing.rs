@@ -62,6 +62,30 @@ pub trait Host {
         Err(Error::unsupported(format!("the test did not expect {:?} {}", request.method, request.url)))
     }
 
+    /// Freeze the file systems of these directories.
+    ///
+    /// # Errors
+    /// As the test likes.
+    fn freeze(&mut self, directories: &[String]) -> Result<()> {
+        Err(Error::unsupported(format!("the test did not expect a freeze of {directories:?}")))
+    }
+
+    /// Thaw them. Not called for what is only dropped.
+    ///
+    /// # Errors
+    /// As the test likes.
+    fn thaw(&mut self, directories: &[String]) -> Result<()> {
+        Err(Error::unsupported(format!("the test did not expect a thaw of {directories:?}")))
+    }
+
+    /// Whether they could be frozen.
+    ///
+    /// # Errors
+    /// As the test likes.
+    fn can_freeze(&mut self, directories: &[String]) -> Result<()> {
+        Err(Error::unsupported(format!("the test did not expect to be asked for a freeze of {directories:?}")))
+    }
+
     /// Extract an archived tree.
     ///
     /// # Errors

@@ -13,7 +13,8 @@ packages=(
   postgresql-15 postgresql-client-15
   zstd tar rsync attr acl           # reading archives, copying and comparing trees from outside
   git                               # the repositories of a small home
-  procps util-linux                 # ps, setpriv, unshare
+  procps util-linux                 # ps, setpriv, unshare, fsfreeze
+  e2fsprogs xfsprogs                # file systems to freeze
   python3 python3-venv              # moto, which stands in for AWS
 )
 

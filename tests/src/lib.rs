@@ -14,6 +14,8 @@
 
 pub mod aws;
 mod bkhost;
+mod freezer;
+mod loopfs;
 mod postgres;
 mod running;
 mod simulator;
@@ -22,6 +24,8 @@ mod writer;
 mod zfs;
 
 pub use bkhost::{Bkhost, application_none, directory_part, guests, plugins};
+pub use freezer::{freezer, signal};
+pub use loopfs::LoopFs;
 pub use postgres::{Postgres, postgres};
 pub use running::{Outcome, Running, tool, until};
 pub use simulator::Simulator;

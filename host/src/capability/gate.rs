@@ -1,5 +1,7 @@
 //! The gate of one part: every effect a guest can have goes through here, and is decided here before it happens.
 
+mod freeze;
+
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
@@ -12,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::aws::Keys;
+use super::freeze::{FreezeRules, Freezes};
 use super::http::{self, Egress, Resolver, SystemResolver};
 use super::manifest::{DirectoryRequest, Discover, Effect, PathRoot, config_key};
 use super::paths::{self, Root};
@@ -45,6 +48,8 @@ pub struct Gate {
     egress: Egress,
     /// The tasks that watch over children.
     tasks: TaskTracker,
+    rules: FreezeRules,
+    freezes: Freezes,
     base: OnceCell<Vec<Root>>,
     sources: OnceCell<Sources>,
 }
@@ -86,6 +91,8 @@ impl Gate {
             witness,
             egress,
             tasks: TaskTracker::new(),
+            rules: FreezeRules::default(),
+            freezes: Freezes::default(),
             base: OnceCell::new(),
             sources: OnceCell::new(),
         }
@@ -95,6 +102,13 @@ impl Gate {
     #[must_use]
     pub fn with_resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
         self.egress.resolve_by(resolver);
+        self
+    }
+
+    /// The same gate with other rules for freezing.
+    #[must_use]
+    pub fn with_freeze_rules(mut self, rules: FreezeRules) -> Self {
+        self.rules = rules;
         self
     }
 

@@ -23,6 +23,9 @@ pub struct Grant {
     /// Directories that may be read and written, with all that is below them.
     #[serde(default)]
     pub write: Vec<PathBuf>,
+    /// Directories whose file systems may be frozen while a snapshot is taken, with all that is below them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<PathBuf>,
     /// Servers that may be called.
     #[serde(default)]
     pub http: Vec<HttpGrant>,

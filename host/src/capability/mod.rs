@@ -7,6 +7,7 @@
 mod address;
 mod aws;
 mod error;
+mod freeze;
 mod gate;
 mod grant;
 mod http;
@@ -26,6 +27,7 @@ pub mod units;
 mod user;
 
 pub use error::{CallError, Code};
+pub use freeze::{FreezeRules, Frozen, MAX_FREEZE, Place, overdue_freeze, thaw};
 pub use gate::{Gate, Mode};
 pub use grant::{Grant, HttpGrant, HttpGrantTable};
 pub use http::{HttpTimeouts, Resolver, ResponseBody, SystemResolver};

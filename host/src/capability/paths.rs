@@ -11,6 +11,7 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::freeze::{Mount, Place};
 use super::manifest::PathRoot;
 use super::{Access, CallError, Code};
 
@@ -128,6 +129,25 @@ impl Root {
             .map_err(|e| failed(e, &format!("{guest}: the directory {}", host.display())))?;
         let real = real_path(dir.as_fd(), guest)?;
         Ok(Self { preopen: Preopen { host: real, guest: guest.to_owned(), access }, dir })
+    }
+
+    /// The file system that holds this root, and its mount.
+    ///
+    /// # Errors
+    /// `other`: the system does not tell.
+    pub(super) fn mount(&self) -> Result<(Place, Mount), CallError> {
+        Place::of(&self.dir).map_err(|e| {
+            let text = format!("{}: its file system is not known: {e}", self.preopen.guest);
+            CallError::new(Code::Other, text).hint("mount /proc")
+        })
+    }
+
+    /// The directory, once more.
+    ///
+    /// # Errors
+    /// `other`: the system's.
+    pub(super) fn duplicate(&self) -> Result<OwnedFd, CallError> {
+        self.dir.try_clone().map_err(|e| CallError::new(Code::Other, format!("{}: {e}", self.preopen.guest)))
     }
 
     /// The rest of a guest path below this root; none if it is below another.

@@ -201,6 +201,21 @@ impl Rights {
             .hint(self.grant_line(&stanza::paths(key, list.iter().map(PathBuf::as_path).chain([real])))))
     }
 
+    /// Whether the file system that holds this directory may be frozen. `real` has no symbolic links.
+    ///
+    /// # Errors
+    /// `denied`, with the line of the grant.
+    pub(super) fn freezing(&self, real: &Path) -> Result<(), CallError> {
+        let below = |dir: &PathBuf| dir.canonicalize().is_ok_and(|dir| real.starts_with(dir));
+        if self.origin == Origin::Shipped || self.grant.freeze.iter().any(below) {
+            return Ok(());
+        }
+        let line = stanza::paths("freeze", self.grant.freeze.iter().map(PathBuf::as_path).chain([real]));
+        let what = format!("freeze the file system of {}", real.display());
+        Err(CallError::denied(format!("the grant for {} does not let it {what}", self.grant.plugin))
+            .hint(self.grant_line(&line)))
+    }
+
     fn grant_line(&self, line: &str) -> String {
         grant_line(&self.grant.plugin, line)
     }
@@ -263,7 +278,7 @@ fn granted(request: &RightsRequest<'_>) -> Result<Grant> {
         )
         .hint(if ids.is_empty() { "it has none".to_owned() } else { format!("it has: {}", ids.join(", ")) }));
     }
-    if let Some(relative) = grant.read.iter().chain(&grant.write).find(|dir| !dir.is_absolute()) {
+    if let Some(relative) = grant.read.iter().chain(&grant.write).chain(&grant.freeze).find(|dir| !dir.is_absolute()) {
         return Err(Error::new(
             ErrorKind::Config,
             format!("the grant for {plugin} names the directory {}, which is no absolute path", relative.display()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-use super::manifest::config_key;
+use super::manifest::{DirectoryRequest, config_key};
 use super::rights::RightsRequest;
 use super::slots::{config_value, texts};
 use super::{Access, Manifest, program, server};
@@ -25,7 +25,7 @@ pub(super) fn exec<'a>(programs: impl Iterator<Item = (&'a str, &'a Path)>) -> S
     if all.is_empty() { "exec = {}".to_owned() } else { format!("exec = {{ {} }}", all.join(", ")) }
 }
 
-/// `read = […]` or `write = […]`
+/// `read = […]`, `write = […]` or `freeze = […]`
 pub(super) fn paths<'a>(key: &str, paths: impl Iterator<Item = &'a Path>) -> String {
     let all: Vec<_> = paths.map(|path| quote(&path.to_string_lossy())).collect();
     format!("{key} = [{}]", all.join(", "))
@@ -59,22 +59,24 @@ pub(super) fn full(request: &RightsRequest<'_>) -> String {
         })
         .collect();
     let mut discovered = Vec::new();
-    let mut directories = |access| {
+    let mut directories = |key: &'static str, wanted: &dyn Fn(&DirectoryRequest) -> bool| {
         let mut all = BTreeSet::new();
-        for directory in manifest.directory.iter().filter(|d| d.access == access) {
+        for directory in manifest.directory.iter().filter(|directory| wanted(directory)) {
             match (&directory.path, &directory.discover) {
                 (Some(path), _) => {
                     let value = config_key(path).and_then(|key| config_value(request.config, key));
                     all.extend(value.map(texts).unwrap_or_default());
                 }
-                (None, Some(discover)) => discovered.push((directory.access, discover.exec.clone())),
+                (None, Some(discover)) => discovered.push((key, discover.exec.clone())),
                 (None, None) => {}
             }
         }
-        let key = if access == Access::Write { "write" } else { "read" };
         paths(key, all.iter().map(Path::new))
     };
-    let (read, write) = (directories(Access::Read), directories(Access::Write));
+    let read = directories("read", &|directory| directory.access == Access::Read);
+    let write = directories("write", &|directory| directory.access == Access::Write);
+    let freeze = manifest.directory.iter().any(|directory| directory.freeze);
+    let freeze = freeze.then(|| directories("freeze", &|directory| directory.freeze));
     let servers = |signed: bool| -> BTreeSet<String> {
         let asked = manifest.http.iter().filter(|http| !signed || http.sign.is_some());
         let all = asked.flat_map(|http| server::resolve_template(&http.url, request.config).unwrap_or_default());
@@ -89,12 +91,14 @@ pub(super) fn full(request: &RightsRequest<'_>) -> String {
     line(&format!("plugin = {}", quote(request.plugin)));
     line(&format!("sha256 = {}", quote(request.digest)));
     line(&exec(programs.iter().map(|(id, path)| (*id, path.as_path()))));
-    for (access, exec) in discovered {
-        let key = if access == Access::Write { "write" } else { "read" };
+    for (key, exec) in discovered {
         line(&format!("# {key}: add the directories that the command {exec} prints"));
     }
     line(&read);
     line(&write);
+    if let Some(freeze) = freeze {
+        line(&freeze);
+    }
     line(&http(servers(false).into_iter().map(|url| (url, false))));
     let signed = servers(true);
     if !signed.is_empty() {

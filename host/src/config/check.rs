@@ -12,7 +12,7 @@ use super::model::{Application, Bitbucket, Config, Part};
 use super::notify::{Notify, Ping, Webhook};
 use super::source::{Place, Sources};
 use crate::archive::check_name;
-use crate::capability::Grant;
+use crate::capability::{Grant, MAX_FREEZE};
 use crate::error::{Error, Result};
 use crate::store::check_location;
 use crate::units::Span;
@@ -155,6 +155,10 @@ impl Checker<'_> {
             self.positive(&limit("cpu"), limits.cpu.is_some_and(|t| t.0.is_zero()))?;
             self.positive(&limit("call"), limits.call.is_some_and(|t| t.0.is_zero()))?;
             self.positive(&limit("long-call"), limits.long_call.is_some_and(|t| t.0.is_zero()))?;
+            self.positive(&limit("freeze"), limits.freeze.is_some_and(|t| t.0.is_zero()))?;
+            if limits.freeze.is_some_and(|t| t.0 > MAX_FREEZE) {
+                return Err(self.wrong(&limit("freeze"), "`freeze` is more than 5m"));
+            }
         }
         self.order(parts)
     }
@@ -306,6 +310,9 @@ impl Checker<'_> {
             }
             for (n, path) in grant.write.iter().enumerate() {
                 self.absolute(&[Step::Key("grant"), Step::Index(index), Step::Key("write"), Step::Index(n)], path)?;
+            }
+            for (n, path) in grant.freeze.iter().enumerate() {
+                self.absolute(&[Step::Key("grant"), Step::Index(index), Step::Key("freeze"), Step::Index(n)], path)?;
             }
             for (id, path) in &grant.exec {
                 self.absolute(&[Step::Key("grant"), Step::Index(index), Step::Key("exec"), Step::Key(id)], path)?;

@@ -41,6 +41,7 @@ const FORMS: &[(&str, &str)] = &[
     ("part[].limits.call", "call = \"10m\""),
     ("part[].limits.long-call", "long-call = \"24h\""),
     ("part[].limits.log", "log = \"1MiB\""),
+    ("part[].limits.freeze", "freeze = \"30s\""),
     ("store", "add a [[store]], with to = \"/backups\""),
     ("store[].to", "to = \"/backups\""),
     ("retention", "keep-last = 7 below [retention]"),
@@ -66,6 +67,7 @@ const FORMS: &[(&str, &str)] = &[
     ("grant[].exec", "exec = { snapshot = \"/usr/sbin/acme\" }"),
     ("grant[].read", "read = [\"/srv/acme\"]"),
     ("grant[].write", "write = []"),
+    ("grant[].freeze", "freeze = [\"/srv/acme\"]"),
     ("grant[].http", "http = [\"https://api.acme.example\"]"),
 ];
 

@@ -179,6 +179,9 @@ pub struct Limits {
     /// Bytes of log messages in a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Size>,
+    /// How long file systems may stand frozen, at most 5 minutes: after that they are thawed, and the capture fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Span>,
 }
 
 /// `[[store]]`: a place for sets.

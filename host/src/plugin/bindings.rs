@@ -6,5 +6,8 @@ wasmtime::component::bindgen!({
     world: "plugin",
     imports: { default: async | trappable },
     exports: { default: async },
-    with: { "bkhost:snapshot/exec.process": crate::capability::Process },
+    with: {
+        "bkhost:snapshot/exec.process": crate::capability::Process,
+        "bkhost:snapshot/freeze.frozen": crate::capability::Frozen,
+    },
 });

@@ -8,7 +8,7 @@ use wasmtime_wasi::I32Exit;
 use super::limits::Stop;
 use super::text;
 use crate::capability::manifest::Limits;
-use crate::capability::{CallError, Code};
+use crate::capability::{CallError, Code, overdue_freeze};
 use crate::error::{Error, ErrorKind};
 use crate::units::{human_bytes, human_duration};
 
@@ -20,6 +20,8 @@ pub(super) enum End {
     TimedOut(Duration),
     /// The run was cancelled.
     Cancelled,
+    /// It kept file systems frozen for so long.
+    Frozen(Duration),
 }
 
 /// Bytes that a guest may hand over in one call.
@@ -56,6 +58,7 @@ pub(super) fn reported(e: CallError, cancelled: bool, denial: Option<CallError>)
 pub(super) fn ended(end: End, limits: &Limits, output: &str) -> Error {
     let error = match end {
         End::Cancelled => return Error::new(ErrorKind::Cancelled, "it was cancelled"),
+        End::Frozen(limit) => overdue_freeze(limit).into(),
         End::TimedOut(limit) => {
             Error::new(ErrorKind::TimedOut, format!("the plugin did not end within {}", human_duration(limit)))
                 .hint("if it needs longer, raise `call` (or `long-call`, for finish and restore) in [part.limits]")

@@ -12,6 +12,7 @@ const CONTRACT: &str = "0.1";
 
 const EXEC: &str = "[[exec]]\nid = \"…\"\nprogram = \"…\"\nargv = […]\nreason = \"…\"";
 const DIRECTORY: &str = "[[directory]]\nname = \"…\"\npath = \"config.…\"\nreason = \"…\"";
+const FREEZE: &str = "[[directory]]\nname = \"…\"\npath = \"config.…\"\nfreeze = true\nreason = \"…\"";
 const HTTP: &str = "[[http]]\nurl = \"https://…\"\nreason = \"…\"";
 
 /// Refuses a component that is no strategy for this build, or imports what it did not ask for.
@@ -53,6 +54,10 @@ fn check_import(manifest: &Manifest, import: &str, functions: &[String]) -> Resu
             "exec" => asked(functions.is_empty() || !manifest.exec.is_empty(), import, "no command", EXEC),
             "mirror" => {
                 asked(functions.is_empty() || !manifest.directory.is_empty(), import, "no directory", DIRECTORY)
+            }
+            "freeze" => {
+                let freezes = manifest.directory.iter().any(|directory| directory.freeze);
+                asked(functions.is_empty() || freezes, import, "no directory that may be frozen", FREEZE)
             }
             "archive" => {
                 let feeds = functions.iter().any(|f| f == "feed");
@@ -133,6 +138,7 @@ mod tests {
     fn what_was_not_asked_for_is_refused_with_the_line() {
         let exec = "[[exec]]\nid = \"a\"\nprogram = \"true\"\nargv = []\nreason = \"r\"\n";
         let directory = "[[directory]]\nname = \"tree\"\npath = \"config.path\"\nreason = \"r\"\n";
+        let freeze = "[[directory]]\nname = \"tree\"\npath = \"config.path\"\nfreeze = true\nreason = \"r\"\n";
         let http = "[[http]]\nurl = \"https://a.example\"\nreason = \"r\"\n";
         for (import, function, line, asked) in [
             ("wasi:http/outgoing-handler@0.2.4", "handle", "[[http]]", http),
@@ -140,6 +146,7 @@ mod tests {
             ("bkhost:snapshot/exec@0.1.0", "run", "[[exec]]", exec),
             ("bkhost:snapshot/archive@0.1.0", "feed", "[[exec]]", exec),
             ("bkhost:snapshot/mirror@0.1.0", "copy", "[[directory]]", directory),
+            ("bkhost:snapshot/freeze@0.1.0", "freeze", "freeze = true", freeze),
         ] {
             let error = try_import("", import, &[function]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Denied);

@@ -32,6 +32,8 @@ const HANDLES: usize = 10_000;
 /// How long a call that was cancelled may take to end by itself. A guest that computes ends at its next tick; what else
 /// it waits for is dropped.
 const GRACE: Duration = Duration::from_millis(100);
+/// How long a call may go on once what it froze stood for too long, and was thawed: its result is of no use any more.
+const OVERDUE_GRACE: Duration = Duration::from_secs(1);
 
 /// For which part an instance works, and what it gets for it.
 pub struct PartContext {
@@ -186,11 +188,15 @@ impl Instance {
     /// have been made: [`Instance::discard`] in a fresh instance undoes it.
     pub async fn capture(&mut self, label: &str) -> Result<Snapshot> {
         let label = label.to_owned();
-        let snapshot = self
+        let captured = self
             .call(Call("capture", short), move |store, b| {
                 Box::pin(async move { b.bkhost_snapshot_strategy().call_capture(store, &label).await })
             })
-            .await?;
+            .await;
+        // Whatever the plugin makes of it: nothing stays frozen, and what did not stand still was not captured.
+        let settled = self.gate.settle_freezes().await;
+        let snapshot = captured?;
+        settled.map_err(|e| self.within("capture", e.into()))?;
         self.accept("capture", snapshot)
     }
 
@@ -332,10 +338,18 @@ impl Instance {
         // Taken out: a call that is dropped half-way leaves an instance that nobody can enter again.
         let mut live = self.live.take().ok_or_else(|| self.gone(function))?;
         self.ended_in = Some(function);
+        live.store.data_mut().capturing = function == "capture";
         live.store.data_mut().meter.start_call();
         live.store.set_epoch_deadline(1);
         let wall = wall(&self.limits);
-        match guarded(call(&mut live.store, &live.bindings), wall, &self.cancel).await {
+        let (overdue, frozen) = self.gate.overdue();
+        let call = guarded(call(&mut live.store, &live.bindings), wall, &self.cancel);
+        let ended = tokio::select! {
+            biased;
+            ended = call => ended,
+            () = after(&overdue, OVERDUE_GRACE) => Err(End::Frozen(frozen)),
+        };
+        match ended {
             Ok(Ok(value)) => {
                 self.live = Some(live);
                 Ok(value)
@@ -381,16 +395,17 @@ async fn guarded<T>(
     wall: Duration,
     cancel: &CancellationToken,
 ) -> Result<T, End> {
-    let cancelled = async {
-        cancel.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
     tokio::select! {
         biased;
         result = call => result.map_err(|e| if cancel.is_cancelled() { End::Cancelled } else { End::Trap(e) }),
-        () = cancelled => Err(End::Cancelled),
+        () = after(cancel, GRACE) => Err(End::Cancelled),
         () = tokio::time::sleep(wall) => Err(End::TimedOut(wall)),
     }
+}
+
+async fn after(token: &CancellationToken, grace: Duration) {
+    token.cancelled().await;
+    tokio::time::sleep(grace).await;
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) meter: Meter,
     pub(super) table: ResourceTable,
     pub(super) egress: Egress,
+    /// The guest is in `capture`.
+    pub(super) capturing: bool,
     /// Files that changed while a final mirror pass read them.
     pub(super) torn: Named,
     wasi: WasiCtx,
@@ -81,6 +83,7 @@ impl State {
             wasi: sandbox(&parts.preopens, parts.output)?,
             http: WasiHttpCtx::new(),
             table,
+            capturing: false,
             torn: Named::default(),
             egress: Egress::new(parts.gate.clone(), interrupt.clone()),
             instance: parts.instance,

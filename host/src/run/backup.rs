@@ -145,8 +145,15 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
             let task = Undo::new(session, &id, journal, keeper);
             let work = undo::undo(&task, application.as_ref(), RELEASE_PATIENCE, &parts, &store);
             let undone = session.phase(Phase::Undo, work).await;
-            if task.left().is_ok_and(|left| left.held.is_none()) {
-                run.guard.dismiss().await;
+            let left = task.left();
+            if left.as_ref().is_ok_and(|left| left.held.is_none()) {
+                if left.is_ok_and(|left| left.frozen.is_empty()) {
+                    run.guard.dismiss().await;
+                } else {
+                    // Not dismissed: it goes on as soon as this process has ended.
+                    let text = "A FILE SYSTEM IS STILL FROZEN: the run's guard goes on trying to thaw it";
+                    session.reporter.message(Level::Error, None, text);
+                }
                 return Err(match undone {
                     Ok(()) => error,
                     Err(left) => error.detail("not undone", left.to_string()),

@@ -17,6 +17,7 @@ use super::identity::ProcessId;
 use crate::application::Held;
 use crate::archive::id::SetId;
 use crate::archive::set::SnapshotRecord;
+use crate::capability::Place;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// What a guard calls itself in the journal that it took over.
@@ -60,6 +61,17 @@ pub enum Record {
         part: String,
         /// What was made.
         snapshot: SnapshotRecord,
+    },
+    /// A file system is about to be frozen. Undone by thawing it.
+    Freezing {
+        /// The file system.
+        #[serde(flatten)]
+        frozen: FrozenRecord,
+    },
+    /// A file system is thawed, or was not frozen by this run after all.
+    Thawed {
+        /// The number of the freeze.
+        freeze: u32,
     },
     /// A child process (the leader of its process group) was started. Undone by killing the group.
     ChildStarted {
@@ -113,14 +125,27 @@ pub struct ChildRecord {
     pub start: u64,
 }
 
+/// A file system that is, or may be, frozen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FrozenRecord {
+    /// The number of the freeze in its run.
+    pub freeze: u32,
+    /// The file system.
+    #[serde(flatten)]
+    pub place: Place,
+}
+
 impl Record {
     /// The names of all sorts of records.
-    pub const KINDS: [&'static str; 14] = [
+    pub const KINDS: [&'static str; 16] = [
         "begun",
         "taken-over",
         "application",
         "capturing",
         "captured",
+        "freezing",
+        "thawed",
         "child-started",
         "child-ended",
         "storing",
@@ -141,6 +166,8 @@ impl Record {
             Self::Application { .. } => "application",
             Self::Capturing { .. } => "capturing",
             Self::Captured { .. } => "captured",
+            Self::Freezing { .. } => "freezing",
+            Self::Thawed { .. } => "thawed",
             Self::ChildStarted { .. } => "child-started",
             Self::ChildEnded { .. } => "child-ended",
             Self::Storing { .. } => "storing",

@@ -1,14 +1,16 @@
 //! Ties the application and the gate to the run's journal.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::guard::GuardLine;
-use super::journal::{ChildRecord, Journal, Record};
+use super::journal::{ChildRecord, FrozenRecord, Journal, Record};
 use crate::application::{Held, Keeper};
 use crate::archive::SetId;
-use crate::capability::{Witness, start_time};
+use crate::capability::{Place, Witness, start_time};
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::report::{Level, Reporter};
 
@@ -18,13 +20,15 @@ pub(super) struct JournalKeeper {
     reporter: Reporter,
     owner: String,
     guard: OnceLock<GuardLine>,
+    /// Counts what was frozen.
+    freezes: AtomicU32,
 }
 
 impl JournalKeeper {
     /// A keeper for this run.
     #[must_use]
     pub(super) fn new(journal: Arc<Journal>, id: &SetId, reporter: Reporter) -> Self {
-        Self { journal, reporter, owner: id.to_string(), guard: OnceLock::new() }
+        Self { journal, reporter, owner: id.to_string(), guard: OnceLock::new(), freezes: AtomicU32::new(0) }
     }
 
     /// From now on, tell this guard too what is held.
@@ -40,7 +44,7 @@ impl JournalKeeper {
     }
 
     fn child(&self, record: Record) {
-        // A child that is not in the journal is still killed by this process; only a recovery after a power cut, which
+        // What is not in the journal is undone all the same. A child that is not in the journal is still killed by this process; only a recovery after a power cut, which
         // kills children anyway, would not know it.
         if let Err(error) = self.journal.write(record) {
             self.reporter.message(Level::Warning, None, error.to_string());
@@ -77,5 +81,23 @@ impl Witness for JournalKeeper {
 
     fn child_ended(&self, pgid: u32) {
         self.child(Record::ChildEnded { pgid });
+    }
+
+    fn freezing(&self, place: &Place, limit: Duration) -> Result<u32> {
+        let freeze = self.freezes.fetch_add(1, Ordering::Relaxed);
+        let frozen = FrozenRecord { freeze, place: place.clone() };
+        self.journal.write(Record::Freezing { frozen: frozen.clone() })?;
+        if let Some(guard) = self.guard.get() {
+            // Should this process be stopped in the next moment, the guard has to know.
+            guard.freezing(frozen, limit)?;
+        }
+        Ok(freeze)
+    }
+
+    fn thawed(&self, freeze: u32) {
+        self.child(Record::Thawed { freeze });
+        if let Some(guard) = self.guard.get() {
+            guard.thawed(freeze);
+        }
     }
 }

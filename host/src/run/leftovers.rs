@@ -5,7 +5,7 @@ use crate::application::Held;
 use crate::archive::set::SnapshotRecord;
 
 use super::identity::ProcessId;
-use super::journal::{ChildRecord, Entry, GUARD, Record};
+use super::journal::{ChildRecord, Entry, FrozenRecord, GUARD, Record};
 
 /// What a part left at its vendor.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,8 @@ pub(super) struct Leftovers {
     pub host: Option<ProcessId>,
     /// Children that were started and not seen to end.
     pub children: Vec<ChildRecord>,
+    /// File systems that are, or may be, frozen.
+    pub frozen: Vec<FrozenRecord>,
     /// Snapshots that belong to no published set, in the order in which they were begun.
     pub parts: Vec<PartLeft>,
     /// Stores that hold an unpublished set.
@@ -56,7 +58,7 @@ impl Leftovers {
     #[must_use]
     pub(super) fn is_nothing(&self) -> bool {
         let stored = !self.published && !self.stores.is_empty();
-        self.held.is_none() && self.children.is_empty() && self.parts.is_empty() && !stored
+        self.held.is_none() && self.frozen.is_empty() && self.children.is_empty() && self.parts.is_empty() && !stored
     }
 
     fn apply(&mut self, record: &Record) {
@@ -64,6 +66,8 @@ impl Leftovers {
             Record::Begun { host, .. } => self.host = Some(host.clone()),
             Record::TakenOver { by, process } => self.guard = (by == GUARD).then(|| process.clone()),
             Record::Application { held } => self.held = held.is_open().then(|| held.clone()),
+            Record::Freezing { frozen } => self.frozen.push(frozen.clone()),
+            Record::Thawed { freeze } => self.frozen.retain(|frozen| frozen.freeze != *freeze),
             Record::ChildStarted { child } => self.children.push(*child),
             Record::ChildEnded { pgid } => self.children.retain(|child| child.pgid != *pgid),
             Record::Capturing { part, label } => {

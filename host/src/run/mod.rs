@@ -13,6 +13,7 @@ mod chain;
 mod check;
 mod dry;
 mod fault;
+mod frozen;
 mod guard;
 mod history;
 mod identity;

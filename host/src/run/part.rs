@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::prune::blocking;
 use super::session::Session;
 use crate::archive::set::SnapshotRecord;
-use crate::capability::{Gate, Mode, NoWitness, Rights, RightsRequest, Secret, Witness};
+use crate::capability::{FreezeRules, Gate, Mode, NoWitness, Rights, RightsRequest, Secret, Witness};
 use crate::config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Archived, History, Instance, Limits, PartContext, Plugin};
@@ -148,6 +148,7 @@ impl Part {
             call: set.call.unwrap_or(asked.call),
             long_call: set.long_call.unwrap_or(asked.long_call),
             log: set.log.unwrap_or(asked.log),
+            freeze: set.freeze.unwrap_or(asked.freeze),
         }
     }
 
@@ -165,13 +166,10 @@ impl Part {
     /// If its rights cannot be had or it does not start; the error names the part.
     pub async fn start(&self, session: &Session, purpose: Purpose) -> Result<LivePart<'_>> {
         let rights = self.rights(session, &purpose)?;
-        let gate = Arc::new(Gate::new(
-            rights,
-            session.reporter.clone(),
-            purpose.mode,
-            purpose.cancel.clone(),
-            purpose.witness,
-        ));
+        let gate = Arc::new(
+            Gate::new(rights, session.reporter.clone(), purpose.mode, purpose.cancel.clone(), purpose.witness)
+                .with_freeze_rules(FreezeRules { limit: self.limits().freeze.0, own: own_places(session) }),
+        );
         let instance = self
             .plugin
             .instantiate(PartContext {
@@ -189,6 +187,14 @@ impl Part {
             .await?;
         Ok(LivePart { part: self, instance, gate, snapshot: None })
     }
+}
+
+/// Where bkhost itself writes: what it is, and where.
+fn own_places(session: &Session) -> Vec<(String, PathBuf)> {
+    let state = ("the state directory".to_owned(), session.dirs.instance().to_owned());
+    let stores = session.config.stores.iter().map(|store| ("the store".to_owned(), PathBuf::from(&store.to)));
+    // One that is no directory of this machine is none that could be frozen.
+    std::iter::once(state).chain(stores.filter(|(_, path)| path.is_absolute())).collect()
 }
 
 impl LivePart<'_> {

@@ -61,8 +61,9 @@ pub(super) async fn recover_locked(session: &Session) -> Result<Recovered> {
         let _ = journal.write(Record::TakenOver { by: "recovery".to_owned(), process });
         runs.push(Undo::new(session, id, journal, keeper));
     }
+    let mut frozen = Vec::new();
     for run in &runs {
-        run.kill_children().await?;
+        frozen.extend(run.stop().await?);
     }
     // The application first: nothing that fails below may keep it locked.
     let given_back = session.phase(Phase::Unlock, give_back(session, &runs, FIRST_PATIENCE)).await;
@@ -71,7 +72,7 @@ pub(super) async fn recover_locked(session: &Session) -> Result<Recovered> {
         Ok(()) => None,
         Err(_) => session.phase(Phase::Unlock, give_back(session, &runs, PATIENCE)).await.err(),
     };
-    recovered.failed = cleaned.err();
+    recovered.failed = combine(frozen.into_iter().chain(cleaned.err()));
     for ((id, _), run) in open.iter().zip(&runs) {
         if run.left()?.is_nothing() {
             run.end()?;

@@ -131,12 +131,12 @@ fn phase_after(record: &Record) -> Option<&'static str> {
             Stage::Locked | Stage::Draining => "drain",
             Stage::Released => "archive",
         },
-        Record::Capturing { .. } | Record::Captured { .. } => "capture",
+        Record::Capturing { .. } | Record::Captured { .. } | Record::Freezing { .. } => "capture",
         Record::Publishing => "publish",
         Record::Published => "close",
         Record::TakenOver { .. } | Record::Undone { .. } | Record::Abandoned { .. } | Record::GivenUp { .. } => "undo",
         Record::Ended { .. } => "ended",
-        Record::ChildStarted { .. } | Record::ChildEnded { .. } => return None,
+        Record::ChildStarted { .. } | Record::ChildEnded { .. } | Record::Thawed { .. } => return None,
     })
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::frozen;
 use super::journal::{self, Journal, Record};
 use super::keeper::JournalKeeper;
 use super::leftovers::{Leftovers, PartLeft};
@@ -46,12 +47,28 @@ impl<'a> Undo<'a> {
         Ok(Leftovers::of(&journal::read(self.journal.path())?))
     }
 
-    /// Kill what it left running, if its process is dead.
-    pub(super) async fn kill_children(&self) -> Result<()> {
+    /// Thaw what it left frozen and kill what it left running, its process being dead. Gives what may still be frozen.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub(super) async fn stop(&self) -> Result<Option<Error>> {
+        // What waits for a frozen file system cannot be killed.
+        let _ = frozen::thaw_left(&self.left()?, Some(&self.session.reporter)).await;
         for pgid in orphans::kill(self.id, &self.left()?, &self.session.reporter).await {
             self.note(Record::ChildEnded { pgid });
         }
-        Ok(())
+        // A child that was freezing may have done it meanwhile.
+        self.thaw().await
+    }
+
+    /// Thaw what is left frozen. Gives what may still be.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub(super) async fn thaw(&self) -> Result<Option<Error>> {
+        let thawed = frozen::thaw_left(&self.left()?, Some(&self.session.reporter)).await;
+        thawed.over.into_iter().for_each(|freeze| self.note(Record::Thawed { freeze }));
+        Ok(combine(thawed.failed))
     }
 
     /// Give the application back, if it is held.
@@ -151,9 +168,10 @@ pub(super) async fn undo(
     parts: &[Part],
     store: &Store,
 ) -> Result<()> {
+    let frozen = undo.thaw().await.unwrap_or_else(Some);
     // An application that does not answer does not keep the snapshots from being undone.
     let (given_back, failures) = tokio::join!(undo.give_back(application, patience), undo.clean(parts, store));
-    match combine(given_back.err().into_iter().chain(failures)) {
+    match combine(frozen.into_iter().chain(given_back.err()).chain(failures)) {
         None => undo.end(),
         Some(error) => Err(error),
     }

@@ -17,6 +17,7 @@ mod damage;
 mod demo;
 mod directory;
 mod faults;
+mod freeze;
 mod limits;
 mod main_job;
 mod notify;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regex::Regex;
 
 use super::{API, Argv, Effect, Element, EnvValue, ExecRequest, Manifest, OneOf, PathRoot, RestoreTarget, Sign, Slot};
+use crate::capability::freeze::MAX_FREEZE;
 use crate::capability::{server, slots};
 
 /// What is wrong, and where.
@@ -409,7 +410,14 @@ fn limits(manifest: &Manifest) -> Checked {
     if limits.memory.0 < 1 << 20 || limits.memory.0 > 4 << 30 {
         return Err(Problem::new("limits: memory is out of range", "1MiB to 4GiB").on("limits", "").on("memory", ""));
     }
-    for (key, span) in [("cpu", limits.cpu), ("long-call", limits.long_call), ("call", limits.call)] {
+    if limits.freeze.0 > MAX_FREEZE {
+        return Err(Problem::new("limits: freeze is more than 5m", "everything that writes there waits for so long")
+            .on("limits", "")
+            .on("freeze", ""));
+    }
+    let spans =
+        [("cpu", limits.cpu), ("long-call", limits.long_call), ("call", limits.call), ("freeze", limits.freeze)];
+    for (key, span) in spans {
         if span.0.is_zero() {
             return Err(Problem::new(format!("limits: {key} is 0"), "write for example \"60s\"")
                 .on("limits", "")

@@ -252,6 +252,9 @@ pub struct DirectoryRequest {
     /// Whether it may be written.
     #[serde(default)]
     pub access: Access,
+    /// Whether the file system that holds it may be frozen while a snapshot is taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub freeze: bool,
     /// Why it is needed, for the operator.
     pub reason: String,
 }
@@ -339,6 +342,8 @@ pub struct Limits {
     pub call: Span,
     /// Bytes of log messages, over the instance's life.
     pub log: Size,
+    /// How long file systems may stand frozen: 5 minutes at most.
+    pub freeze: Span,
 }
 
 impl Default for Limits {
@@ -349,6 +354,7 @@ impl Default for Limits {
             long_call: Span(Duration::from_secs(24 * 3600)),
             call: Span(Duration::from_secs(600)),
             log: Size(1 << 20),
+            freeze: Span(Duration::from_secs(30)),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::table;
 
 /// The variable that marks all that a command starts. Its value is the command's owner (a run's id, or nothing), a
 /// colon, and the command's own mark.
-pub(super) const MARK: &str = "BKHOST_COMMAND";
+pub(in crate::capability) const MARK: &str = "BKHOST_COMMAND";
 
 /// A process group. As long as its leader is not reaped, its number cannot belong to anyone else.
 #[derive(Debug)]

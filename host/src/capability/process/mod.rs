@@ -17,11 +17,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::freeze::Place;
 use super::mask::Mask;
 use super::slots::Forms;
 use super::units::Span;
 use super::{CallError, Code};
 
+pub(super) use group::MARK;
 pub use orphans::{Leader, kill_orphans};
 pub use output::Output;
 use running::after;
@@ -72,6 +74,16 @@ pub trait Witness: Send + Sync {
     fn child_started(&self, pgid: u32, argv: &[String]);
     /// The group is gone and reaped.
     fn child_ended(&self, pgid: u32);
+    /// A file system is about to be frozen. It is only if this succeeds: whoever is told can have it thawed after a
+    /// crash, and when it stood frozen for longer than `limit`. Gives a number by which it is known from then on. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be remembered, as by a witness that remembers nothing.
+    fn freezing(&self, place: &Place, _limit: Duration) -> crate::Result<u32> {
+        Err(crate::Error::new(crate::ErrorKind::Internal, format!("nobody could thaw {place} after a crash")))
+    }
+    /// It is thawed, or was not frozen after all. Blocks.
+    fn thawed(&self, _freeze: u32) {}
 }
 
 /// A witness that remembers nothing.

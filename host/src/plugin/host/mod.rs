@@ -4,6 +4,7 @@ mod archive;
 mod config;
 mod convert;
 mod exec;
+mod freeze;
 mod history;
 mod http;
 mod interrupt;

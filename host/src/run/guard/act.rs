@@ -12,8 +12,9 @@ use crate::application::{Application, Held, Hooks, Outcome, Stage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::notify::{self, Notification, Shouting};
 use crate::report::{Level, Reporter};
+use crate::run::frozen::{self, Thawed};
 use crate::run::identity::ProcessId;
-use crate::run::journal::{self, Journal, Record};
+use crate::run::journal::{self, FrozenRecord, Journal, Record};
 use crate::run::leftovers::Leftovers;
 use crate::run::lock::{GUARD, InstanceLock};
 use crate::run::orphans;
@@ -23,6 +24,8 @@ const FIRST_TRY: Duration = Duration::from_secs(5);
 const TRY: Duration = Duration::from_secs(20);
 /// The longest pause between two tries.
 const PAUSE: Duration = Duration::from_secs(30);
+/// Between two tries to thaw.
+const THAW_PAUSE: Duration = Duration::from_secs(1);
 /// A lock whose token nobody knows is looked at for so long.
 const UNKNOWN: Duration = Duration::from_secs(600);
 
@@ -31,15 +34,48 @@ pub(super) struct Duty {
     pub(super) task: Task,
     pub(super) application: Arc<dyn Application>,
     pub(super) memory: Memory,
+    pub(super) frozen: Vec<FrozenRecord>,
     pub(super) reporter: Reporter,
 }
 
 impl Duty {
-    /// Kill the run's children, then give the application back, however long it takes.
+    /// Thaw what is frozen, kill the run's children, then give the application back, however long it takes.
     pub(super) async fn act(self) -> Result<()> {
+        // First of all: what waits for a frozen file system cannot be killed.
+        let _ = self.thaw().await;
         let entries = journal::read(&self.task.journal).unwrap_or_default();
         // Before the unlock: they must not write on into an application that is in use again.
-        let mut killed = Some(orphans::kill(&self.task.run, &Leftovers::of(&entries), &self.reporter).await);
+        let killed = orphans::kill(&self.task.run, &Leftovers::of(&entries), &self.reporter).await;
+        // Once more: a child that was freezing may have done it meanwhile.
+        let thawed = self.thaw().await;
+        let (given_back, ()) =
+            tokio::join!(self.give_back(Some((killed, thawed.over))), self.go_on_thawing(thawed.failed));
+        given_back
+    }
+
+    async fn thaw(&self) -> Thawed {
+        frozen::thaw_of(&self.task.journal, &self.frozen, Some(&self.reporter)).await
+    }
+
+    /// Thaw what did not thaw. What still does not after a long time is left to a recovery.
+    async fn go_on_thawing(&self, mut failed: Vec<Error>) {
+        let start = Instant::now();
+        while let Some(error) = failed.first() {
+            let hint = error.hint_text().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            self.reporter.message(
+                Level::Error,
+                None,
+                format!("A FILE SYSTEM IS STILL FROZEN; the run's guard goes on trying: {error}{hint}"),
+            );
+            if start.elapsed() >= UNKNOWN {
+                return;
+            }
+            sleep(THAW_PAUSE).await;
+            failed = self.thaw().await.failed;
+        }
+    }
+
+    async fn give_back(&self, mut killed: Option<(Vec<u32>, Vec<u32>)>) -> Result<()> {
         let start = Instant::now();
         let mut pause = Duration::from_secs(1);
         let mut patience = FIRST_TRY;
@@ -85,16 +121,19 @@ impl Duty {
         notify::locked(&instance).about(&self.task.run)
     }
 
-    async fn release(&self, killed: &mut Option<Vec<u32>>, patience: Duration) -> Result<()> {
+    async fn release(&self, killed: &mut Option<(Vec<u32>, Vec<u32>)>, patience: Duration) -> Result<()> {
         let entries = journal::read(&self.task.journal).unwrap_or_default();
         let left = Leftovers::of(&entries);
         if left.ended {
             return Ok(());
         }
         let journal = Journal::reopen(&self.task.journal).ok();
-        if let (Some(journal), Some(killed), Ok(process)) = (&journal, killed.take(), ProcessId::own()) {
+        if let (Some(journal), Some((killed, thawed)), Ok(process)) = (&journal, killed.take(), ProcessId::own()) {
             // Best effort: with a full disk, the application must come back all the same.
             let _ = journal.write(Record::TakenOver { by: journal::GUARD.to_owned(), process });
+            for freeze in thawed {
+                let _ = journal.write(Record::Thawed { freeze });
+            }
             for pgid in killed {
                 let _ = journal.write(Record::ChildEnded { pgid });
             }

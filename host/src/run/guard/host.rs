@@ -19,11 +19,13 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::{Event, Reporter};
 use crate::run::access::Access;
 use crate::run::identity::ProcessId;
-use crate::run::journal::Journal;
+use crate::run::journal::{FrozenRecord, Journal};
 use crate::run::session::Session;
 
 /// How long a guard may take to be ready, and to go.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long what a guard is told may take to leave this process.
+const TOLD: Duration = Duration::from_secs(2);
 /// How often a run shows that it is not stopped.
 const ALIVE: Duration = Duration::from_millis(500);
 /// What a guard needs of this process' environment: where to look for programs it never starts, certificates, tests.
@@ -31,7 +33,7 @@ const INHERITED: [&str; 6] = ["PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "
 
 /// A guard that watches this process.
 pub(in crate::run) struct Guard {
-    to: mpsc::UnboundedSender<ToGuard>,
+    to: mpsc::UnboundedSender<Line>,
     replies: Mutex<mpsc::UnboundedReceiver<FromGuard>>,
     lost: CancellationToken,
     ended: JoinHandle<()>,
@@ -39,18 +41,50 @@ pub(in crate::run) struct Guard {
 
 /// Tells a guard what is held, and when it is being given back. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::run) struct GuardLine(mpsc::UnboundedSender<ToGuard>);
+pub(in crate::run) struct GuardLine(mpsc::UnboundedSender<Line>);
+
+/// What a guard is told, and who wants to know when it has left this process.
+struct Line {
+    message: ToGuard,
+    sent: Option<std::sync::mpsc::SyncSender<()>>,
+}
+
+impl From<ToGuard> for Line {
+    fn from(message: ToGuard) -> Self {
+        Self { message, sent: None }
+    }
+}
 
 impl GuardLine {
     /// What is held by now is in the journal.
     pub(in crate::run) fn held(&self, held: &Held) {
         // A guard that has died is noticed elsewhere.
-        let _ = self.0.send(ToGuard::Held { held: held.clone() });
+        let _ = self.0.send(ToGuard::Held { held: held.clone() }.into());
     }
 
     /// The application is being given back.
     pub(in crate::run) fn releasing(&self) {
-        let _ = self.0.send(ToGuard::Releasing);
+        let _ = self.0.send(ToGuard::Releasing.into());
+    }
+
+    /// A file system is about to be frozen: it is in the journal. Returns when the guard can read this, whatever becomes of
+    /// this process. Blocks.
+    ///
+    /// # Errors
+    /// The guard is not there to read it.
+    pub(in crate::run) fn freezing(&self, frozen: FrozenRecord, limit: Duration) -> Result<()> {
+        let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let (sent, told) = std::sync::mpsc::sync_channel(1);
+        let line = Line { message: ToGuard::Freezing { frozen, millis }, sent: Some(sent) };
+        let gone =
+            || Error::new(ErrorKind::Internal, "the run's guard does not listen, and nothing is frozen without one");
+        self.0.send(line).map_err(|_| gone())?;
+        told.recv_timeout(TOLD).map_err(|_| gone())
+    }
+
+    /// A file system is thawed.
+    pub(in crate::run) fn thawed(&self, freeze: u32) {
+        let _ = self.0.send(ToGuard::Thawed { freeze }.into());
     }
 }
 
@@ -118,13 +152,13 @@ impl Guard {
         let mut replies = self.replies.lock().await;
         let mut noted: Option<Held> = None;
         let mut told = false;
-        let _ = self.to.send(ToGuard::Lock);
+        let _ = self.to.send(ToGuard::Lock.into());
         loop {
             let reply = tokio::select! {
                 biased;
                 () = hooks.cancel.cancelled(), if !told => {
                     told = true;
-                    let _ = self.to.send(ToGuard::CancelLock);
+                    let _ = self.to.send(ToGuard::CancelLock.into());
                     continue;
                 }
                 reply = replies.recv() => reply,
@@ -134,7 +168,7 @@ impl Guard {
                     let result = hooks.keeper.note(&held).await;
                     noted = Some(held);
                     let error = result.as_ref().err().map(WireError::from);
-                    let _ = self.to.send(ToGuard::Noted { error });
+                    let _ = self.to.send(ToGuard::Noted { error }.into());
                 }
                 Some(FromGuard::Locked { held }) => return application.adopt(held, hooks),
                 Some(FromGuard::NotLocked { error }) => return Err(error.into()),
@@ -160,7 +194,7 @@ impl Guard {
 
     /// The run is over: it has left nothing that a guard has to look after.
     pub(in crate::run) async fn dismiss(self) {
-        let _ = self.to.send(ToGuard::Done);
+        let _ = self.to.send(ToGuard::Done.into());
         // It has nothing left to do, so that one that does not go does no harm.
         let _ = timeout(PATIENCE, self.ended).await;
     }
@@ -186,11 +220,12 @@ fn spawn(id: &SetId) -> std::io::Result<(Child, ChildStdin, ChildStdout)> {
 
 /// Writes what the guard is told, and that this process is not stopped. Ends, and with it the pipe, when the runtime does:
 /// for a guard that was not told that all is done, this is the signal to act.
-async fn write(mut stdin: ChildStdin, task: Task, mut messages: mpsc::UnboundedReceiver<ToGuard>) {
+async fn write(mut stdin: ChildStdin, task: Task, mut messages: mpsc::UnboundedReceiver<Line>) {
     let mut alive = interval(ALIVE);
     alive.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut line = serde_json::to_vec(&task);
     drop(task);
+    let mut sent: Option<std::sync::mpsc::SyncSender<()>> = None;
     loop {
         let Ok(mut bytes) = line else { return };
         bytes.push(b'\n');
@@ -198,13 +233,17 @@ async fn write(mut stdin: ChildStdin, task: Task, mut messages: mpsc::UnboundedR
             // It has died; the pipe is kept, so that nobody takes this for our death.
             break;
         }
-        let message = tokio::select! {
+        if let Some(sent) = sent.take() {
+            let _ = sent.send(());
+        }
+        let next = tokio::select! {
             biased;
-            message = messages.recv() => message,
-            _ = alive.tick() => Some(ToGuard::Alive),
+            next = messages.recv() => next,
+            _ = alive.tick() => Some(ToGuard::Alive.into()),
         };
-        let Some(message) = message else { break };
-        line = serde_json::to_vec(&message);
+        let Some(next) = next else { break };
+        sent = next.sent;
+        line = serde_json::to_vec(&next.message);
     }
     std::future::pending::<()>().await;
 }

@@ -13,6 +13,7 @@ use crate::notify::Channels;
 use crate::report::Level;
 use crate::run::access::Access;
 use crate::run::identity::ProcessId;
+use crate::run::journal::FrozenRecord;
 
 /// The first line: all that the guard will ever need. Never on a command line, since it holds the password.
 #[derive(Serialize, Deserialize)]
@@ -67,6 +68,10 @@ pub(super) enum ToGuard {
     Held { held: Held },
     /// The run is giving the application back.
     Releasing,
+    /// A file system is about to be frozen, as the journal says, for so long at most.
+    Freezing { frozen: FrozenRecord, millis: u64 },
+    /// It is thawed.
+    Thawed { freeze: u32 },
     /// The run is not stopped.
     Alive,
     /// The run is over, and nothing is left for a guard.

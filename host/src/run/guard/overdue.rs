@@ -1,5 +1,6 @@
 //! When a run that still lives has to be ended by its guard.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,19 +13,22 @@ const SILENCE: Duration = Duration::from_secs(5);
 const RELEASING: Duration = Duration::from_secs(600);
 
 /// What the guard knows of the application and of the run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Watched {
     max_lock_time: Duration,
     locked: Option<Instant>,
     releasing: Option<Instant>,
     heard: Instant,
+    /// Until when file systems may stand frozen, by the number of the freeze.
+    frozen: BTreeMap<u32, Instant>,
 }
 
 impl Watched {
     /// Nothing is locked yet. Without a maximum lock time nothing ever is.
     pub(super) fn new(max_lock_time: Option<Duration>, now: Instant) -> Self {
         let far = Duration::from_secs(365 * 24 * 3600);
-        Self { max_lock_time: max_lock_time.unwrap_or(far).min(far), locked: None, releasing: None, heard: now }
+        let max_lock_time = max_lock_time.unwrap_or(far).min(far);
+        Self { max_lock_time, locked: None, releasing: None, heard: now, frozen: BTreeMap::new() }
     }
 
     pub(super) fn locked(&mut self, now: Instant) {
@@ -43,8 +47,29 @@ impl Watched {
         self.heard = now;
     }
 
+    pub(super) fn freezing(&mut self, freeze: u32, until: Instant) {
+        self.frozen.insert(freeze, until);
+    }
+
+    pub(super) fn thawed(&mut self, freeze: u32) {
+        self.frozen.remove(&freeze);
+    }
+
     /// When the run is overdue, as things stand. It may be later when looked at again.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        let thaw = self.frozen.values().min().map(|until| *until + SLACK);
+        thaw.into_iter().chain(self.unlock()).min()
+    }
+
+    /// Why, once the deadline is over.
+    pub(super) fn overdue(&self, now: Instant) -> &'static str {
+        match self.unlock() {
+            Some(unlock) if unlock <= now => "hangs, and the maximum lock time is over",
+            _ => "hangs, and file systems have stood frozen for too long",
+        }
+    }
+
+    fn unlock(&self) -> Option<Instant> {
         let limit = self.locked? + self.max_lock_time + SLACK;
         Some(match self.releasing {
             None => limit,
@@ -77,6 +102,20 @@ mod tests {
         assert_eq!(overdue(&watched, start), Some(62));
         watched.free();
         assert_eq!(overdue(&watched, start), None);
+    }
+
+    #[test]
+    fn a_run_that_hangs_with_a_frozen_file_system_is_overdue_sooner() {
+        let start = Instant::now();
+        let mut watched = Watched::new(Some(MAX), start);
+        watched.freezing(1, at(start, 30));
+        watched.freezing(2, at(start, 31));
+        assert_eq!(overdue(&watched, start), Some(32));
+        watched.locked(start);
+        watched.thawed(1);
+        assert_eq!(overdue(&watched, start), Some(33));
+        watched.thawed(2);
+        assert_eq!(overdue(&watched, start), Some(62));
     }
 
     #[test]

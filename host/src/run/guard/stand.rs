@@ -23,6 +23,8 @@ use super::report;
 use crate::application::{Application, Held, Hooks};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::Level;
+use crate::run::frozen;
+use crate::run::journal::FrozenRecord;
 
 /// How long the run may take to say what is to be guarded, and to go once it was killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,6 +62,7 @@ pub async fn stand() -> Result<()> {
         application: Arc::clone(&application),
         memory: Memory::default(),
         watched: Watched::new(application.max_lock_time(), Instant::now()),
+        frozen: Vec::new(),
         to_run,
         run_gone: CancellationToken::new(),
         cancel_lock: CancellationToken::new(),
@@ -114,6 +117,8 @@ struct Watch {
     application: Arc<dyn Application>,
     memory: Memory,
     watched: Watched,
+    /// File systems that are, or may be, frozen.
+    frozen: Vec<FrozenRecord>,
     to_run: mpsc::UnboundedSender<FromGuard>,
     run_gone: CancellationToken,
     cancel_lock: CancellationToken,
@@ -139,9 +144,11 @@ impl Watch {
                     None => break ("has died", LEAVING),
                 },
                 locked = ended(&mut self.locking) => self.locked(locked),
-                () = overdue => break ("hangs, and the maximum lock time is over", Duration::ZERO),
+                () = overdue => break (self.watched.overdue(Instant::now()), Duration::ZERO),
             }
         };
+        // Before everything else: a run that waits for a frozen file system cannot even be killed.
+        let _ = frozen::thaw_of(&task.journal, &self.frozen, None).await;
         end(&run, leaving).await?;
         self.run_gone.cancel();
         self.cancel_lock.cancel();
@@ -155,7 +162,8 @@ impl Watch {
             // It ends by itself, and has unlocked if it could: nobody takes note of a lock any more.
             let _ = locking.await;
         }
-        let result = Duty { task, application: self.application, memory: self.memory, reporter }.act().await;
+        let Self { application, memory, frozen, .. } = self;
+        let result = Duty { task, application, memory, frozen, reporter }.act().await;
         written.wait();
         result
     }
@@ -180,6 +188,14 @@ impl Watch {
                 }
             }
             ToGuard::Releasing => self.watched.releasing(now),
+            ToGuard::Freezing { frozen, millis } => {
+                self.watched.freezing(frozen.freeze, now + Duration::from_millis(millis));
+                self.frozen.push(frozen);
+            }
+            ToGuard::Thawed { freeze } => {
+                self.watched.thawed(freeze);
+                self.frozen.retain(|frozen| frozen.freeze != freeze);
+            }
             ToGuard::Alive | ToGuard::Done => {}
         }
     }
