@@ -56,7 +56,8 @@ fn print(plugin: &Plugin, name: &str) {
         field("", format!("{}: {}", exec.id, exec.reason));
     }
     for directory in &manifest.directory {
-        field("directory", format!("/source/{}: {}", directory.name, directory.reason));
+        let frozen = if directory.freeze { " (its file system may be frozen)" } else { "" };
+        field("directory", format!("/source/{}{frozen}: {}", directory.name, directory.reason));
     }
     for http in &manifest.http {
         field("server", format!("{}: {}", http.url, http.reason));

@@ -30,6 +30,9 @@ pub(super) fn status(context: &Context, show_tokens: bool) -> Result<ExitCode> {
         output::table(&["RUN", "STATE", "PHASE", "BEGAN", "APPLICATION"], &rows);
     }
     for run in &status.runs {
+        for mount in &run.frozen {
+            output::line(format!("run {}: FROZEN, or about to be: the file system {}", run.id, mount.display()));
+        }
         let Some(held) = &run.held else { continue };
         for (name, token) in [("unlock", &held.unlock_token), ("cancel", &held.cancel_token)] {
             if let Some(token) = token {

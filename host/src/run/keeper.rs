@@ -89,7 +89,7 @@ impl Witness for JournalKeeper {
         self.journal.write(Record::Freezing { frozen: frozen.clone() })?;
         if let Some(guard) = self.guard.get() {
             // Should this process be stopped in the next moment, the guard has to know.
-            guard.freezing(frozen, limit)?;
+            guard.freezing(frozen, limit).inspect_err(|_| self.child(Record::Thawed { freeze }))?;
         }
         Ok(freeze)
     }

@@ -1,5 +1,7 @@
 //! How the runs of an instance stand, by their journals. Reads only.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -40,6 +42,8 @@ pub struct RunStatus {
     pub latest: Option<Timestamp>,
     /// What it holds of the application.
     pub held: Option<HeldStatus>,
+    /// Where file systems are mounted that it has frozen, or is about to freeze.
+    pub frozen: Vec<PathBuf>,
 }
 
 /// What is held of an application.
@@ -78,9 +82,15 @@ pub fn status(dirs: &StateDirs, show_tokens: bool) -> Result<Status> {
         let Some(id) = id.filter(|_| path.extension().is_some_and(|extension| extension == "jsonl")) else { continue };
         runs.push(match journal::read(&path) {
             Ok(entries) => run_status(id, &entries, what, show_tokens),
-            Err(error) if error.kind() == ErrorKind::Damaged => {
-                RunStatus { id, state: "damaged", phase: "unknown", began: None, latest: None, held: None }
-            }
+            Err(error) if error.kind() == ErrorKind::Damaged => RunStatus {
+                id,
+                state: "damaged",
+                phase: "unknown",
+                began: None,
+                latest: None,
+                held: None,
+                frozen: Vec::new(),
+            },
             Err(error) => return Err(error),
         });
     }
@@ -117,6 +127,7 @@ fn run_status(id: SetId, entries: &[Entry], owner: Option<&str>, show_tokens: bo
         }),
         began: entries.first().map(|entry| entry.time),
         latest: entries.last().map(|entry| entry.time),
+        frozen: left.frozen.into_iter().map(|frozen| frozen.place.mount).collect(),
         held: left.held.map(|held| held_status(&held, show_tokens)),
     }
 }

@@ -38,9 +38,15 @@ impl Freezing {
 
     /// Start a run, and wait until both are frozen.
     fn frozen(&self) -> Running {
+        let run = self.frozen_or_over();
+        assert!(self.ext4.frozen() && self.xfs.frozen(), "they are not frozen");
+        run
+    }
+
+    /// Start a run, and wait until both were frozen: they may be thawed by now.
+    fn frozen_or_over(&self) -> Running {
         let mut run = self.bk.spawn(&["run", "--json"]);
         run.says("\"frozen\"");
-        assert!(self.ext4.frozen() && self.xfs.frozen(), "they are not frozen");
         run
     }
 
@@ -80,4 +86,211 @@ fn two_file_systems_stand_still_together_and_go_on() {
     all.thawed(SOON);
     assert!(outcome.stdout.contains("stood frozen for"), "{outcome}");
     assert_eq!(all.journal(), (all.both().map(Path::to_owned).to_vec(), 2));
+}
+
+#[test]
+fn a_second_freeze_that_fails_thaws_the_first_and_leaves_what_somebody_else_froze() {
+    let all = Freezing::new();
+    all.configure("wait", "");
+    all.xfs.freeze();
+    all.bk.run(&["run"]).fails(9, &["xfs cannot be frozen: it is frozen already", "It stays as it is"]);
+    assert!(!all.ext4.frozen(), "the first is still frozen");
+    assert!(all.xfs.frozen(), "what somebody else had frozen is thawed");
+    assert_eq!(all.journal().1, 2);
+    all.bk.run(&["recover"]).ok();
+    assert!(all.xfs.frozen(), "what somebody else had frozen is thawed by a recovery");
+    all.xfs.thaw();
+    all.thawed(SOON);
+    all.go();
+    all.bk.run(&["run"]).ok();
+}
+
+#[test]
+fn what_nobody_granted_is_not_frozen() {
+    let all = Freezing::new();
+    // One of two.
+    let part = freezer(&all.bk, "wait", &all.both(), &[all.ext4.point()], "");
+    all.bk.config(&[&application_none(), &part]);
+    let line = format!("freeze = [{:?}, {:?}]", all.ext4.point(), all.xfs.point());
+    all.bk.run(&["run"]).fails(4, &["does not let it freeze the file system of", &line]);
+    assert_eq!(all.journal(), (Vec::new(), 0));
+    // None. What inspects and what refuses says how to ask for it.
+    let part = freezer(&all.bk, "wait", &all.both(), &[], "");
+    all.bk.config(&[&application_none(), &part]);
+    all.bk.run(&["run"]).fails(4, &["does not let it freeze", "freeze = ["]);
+    let without = part.split("[[grant]]").next().unwrap();
+    all.bk.config(&[&application_none(), without]);
+    all.bk.run(&["run"]).fails(4, &[&line]);
+    // Nor what the manifest does not name, or not by itself.
+    for (stranger, why) in [
+        ("/source/signal", "the plugin's manifest does not ask for it"),
+        ("/staging", "the plugin's manifest does not ask for it"),
+        ("/source/volumes/0/lost+found", "not by one below it"),
+        ("/source/volumes", "is below no directory of the guest"),
+        ("/source/volumes/../volumes/0", "`..`"),
+        ("/", "empty component"),
+    ] {
+        let part = freezer(&all.bk, "stranger", &all.both(), &all.both(), "");
+        let part = part.replace("[part.limits]", &format!("stranger = {stranger:?}\n[part.limits]"));
+        all.bk.config(&[&application_none(), &part]);
+        all.bk.run(&["run"]).fails(4, &[why]);
+        assert_eq!(all.journal(), (Vec::new(), 0), "{stranger}");
+    }
+    // Nor at another time.
+    all.configure("early", "");
+    all.bk.run(&["run"]).fails(4, &["in `capture` only"]);
+    all.thawed(SOON);
+}
+
+#[test]
+fn what_bkhost_writes_to_is_not_frozen() {
+    let all = Freezing::new();
+    all.go();
+    let try_to = |directories: &[&Path], tables: &[&str], more: &[&str]| {
+        let part = freezer(&all.bk, "wait", directories, directories, "");
+        let mut all_tables = vec![part.as_str()];
+        all_tables.extend(tables);
+        let application = application_none();
+        all_tables.push(&application);
+        all.bk.config(&all_tables);
+        let mut args = more.to_vec();
+        args.push("run");
+        all.bk.run(&args)
+    };
+    // The system's own.
+    let root = all.bk.path("on the root");
+    std::fs::create_dir(&root).unwrap();
+    try_to(&[&root], &[], &[]).fails(4, &["is not frozen, because bkhost writes to it: it holds the system (/)"]);
+    // The state.
+    let state = all.ext4.point().join("state");
+    let state = state.to_str().unwrap();
+    try_to(&all.both(), &[], &["--state", state]).fails(4, &["it holds the state directory"]);
+    // The store.
+    let text = std::fs::read_to_string(all.bk.path("bkhost.toml")).unwrap();
+    let store = all.xfs.point().join("backups");
+    std::fs::write(
+        all.bk.path("bkhost.toml"),
+        text.replace(all.bk.path("backups").to_str().unwrap(), store.to_str().unwrap()),
+    )
+    .unwrap();
+    all.bk.run(&["run"]).fails(4, &["it holds the store"]);
+    // A file system that lies in a file on it.
+    let inner = LoopFs::new(all.ext4.point(), "in", "ext4");
+    let deep = inner.point().join("state");
+    try_to(&[all.ext4.point()], &[], &["--state", deep.to_str().unwrap()]).fails(4, &["it holds the state directory"]);
+    drop(inner);
+    // Temporary files, and what it prints into.
+    let part = freezer(&all.bk, "wait", &all.both(), &all.both(), "");
+    all.bk.config(&[&application_none(), &part]);
+    let mut command = all.bk.command(&["run"]);
+    command.env("TMPDIR", all.ext4.point());
+    Running::start(command, false).end().fails(4, &["it holds temporary files"]);
+    let mut command = std::process::Command::new("bash");
+    let plain = all.bk.command(&["run"]);
+    command.args(["-c", "exec \"$@\" > \"$OUT\"", "x"]).arg(plain.get_program()).args(plain.get_args());
+    command.current_dir(plain.get_current_dir().unwrap()).env_clear();
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("OUT", all.xfs.point().join("log"));
+    Running::start(command, false).end().fails(4, &["it holds its standard output"]);
+    assert!(!all.ext4.frozen() && !all.xfs.frozen());
+    all.bk.run(&["run"]).ok();
+}
+
+#[test]
+fn what_cannot_be_frozen() {
+    let bk = Bkhost::new();
+    let shm = tempfile::tempdir_in("/dev/shm").unwrap();
+    let part = freezer(&bk, "wait", &[shm.path()], &[shm.path()], "");
+    bk.config(&[&application_none(), &part]);
+    let outcome = bk.run(&["run"]).fails(6, &["cannot be frozen: it is tmpfs"]);
+    // `check` found it before.
+    assert!(outcome.stderr.contains("warning"), "{outcome}");
+}
+
+#[test]
+fn it_is_not_held_for_ever() {
+    let all = Freezing::new();
+    let simulator = Simulator::start(&[]);
+    for behaviour in ["hang", "spin", "ignore"] {
+        let part = freezer(&all.bk, behaviour, &all.both(), &all.both(), "freeze = \"1s\"");
+        all.bk.config(&[&all.bk.application(&simulator, ""), &part]);
+        let run = all.frozen();
+        // It may have stood for half a second by now.
+        all.thawed(Duration::from_millis(1500));
+        let outcome = run.end().fails(12, &["frozen for 1s and was thawed", "no consistency point", "part.limits"]);
+        assert!(outcome.elapsed < SLACK, "{outcome}");
+        simulator.is_free();
+        assert_eq!(all.bk.stored(), [""; 0], "{behaviour}");
+        assert_eq!(all.journal().1, 2, "{behaviour}");
+    }
+    for limit in ["0s", "6m"] {
+        all.configure("wait", &format!("freeze = \"{limit}\""));
+        all.bk.run(&["run"]).fails(3, &["freeze"]);
+    }
+}
+
+#[test]
+fn a_guest_that_misbehaves_leaves_nothing_frozen() {
+    let all = Freezing::new();
+    for (behaviour, code, says) in [
+        ("trap", 6, "with something frozen"),
+        ("leave", 6, "left file systems frozen at the end of its capture"),
+        ("fail", 6, "the snapshot failed"),
+    ] {
+        all.configure(behaviour, "");
+        let run = all.frozen_or_over();
+        run.end().fails(code, &[says]);
+        all.thawed(SOON);
+        assert_eq!(all.journal().1, 2, "{behaviour}");
+        assert_eq!(all.bk.stored(), [""; 0], "{behaviour}");
+    }
+    for behaviour in ["twice", "thaw-twice", "write"] {
+        all.configure(behaviour, "");
+        let outcome = all.bk.run(&["run"]).ok();
+        assert!(behaviour != "twice" || outcome.stdout.contains("Conflict"), "{outcome}");
+        all.thawed(SOON);
+        let (mounts, thawed) = all.journal();
+        assert_eq!(mounts.len(), thawed, "{behaviour}");
+    }
+}
+
+#[test]
+fn a_cancelled_run_thaws() {
+    let all = Freezing::new();
+    let simulator = Simulator::start(&[]);
+    for behaviour in ["hang", "spin"] {
+        let part = freezer(&all.bk, behaviour, &all.both(), &all.both(), "");
+        all.bk.config(&[&all.bk.application(&simulator, ""), &part]);
+        let run = all.frozen();
+        run.signal(Signal::TERM);
+        all.thawed(SOON);
+        run.end().fails(11, &[]);
+        simulator.is_free();
+        assert_eq!(all.journal().1, 2, "{behaviour}");
+    }
+}
+
+#[test]
+fn a_point_that_somebody_else_disturbed_is_none() {
+    let all = Freezing::new();
+    all.configure("wait", "");
+    let run = all.frozen();
+    all.ext4.thaw();
+    all.go();
+    run.end().fails(9, &["somebody else thawed", "no consistency point"]);
+    all.thawed(SOON);
+    assert_eq!(all.bk.stored(), [""; 0]);
+}
+
+#[test]
+fn a_dry_run_freezes_nothing_and_says_what_a_run_would() {
+    let all = Freezing::new();
+    all.configure("wait", "");
+    all.go();
+    let plan = all.bk.run(&["plan"]).ok();
+    for point in all.both() {
+        assert!(plan.stdout.contains(&format!("fsfreeze --freeze {}", point.display())), "{plan}");
+    }
+    assert!(!all.bk.state().join("runs").read_dir().unwrap().any(|_| true), "it has a journal");
+    assert!(!all.ext4.frozen() && !all.xfs.frozen());
 }

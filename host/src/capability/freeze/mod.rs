@@ -3,6 +3,9 @@
 //! The ioctl is made by `fsfreeze` of util-linux, a child of the host: this program has no unsafe code for it. What is
 //! frozen belongs to a task ([`keep`]) that thaws it whatever becomes of the guest, at its deadline at the latest; each
 //! freeze is in the run's journal before it happens, so that a guard or a recovery thaws it when this process cannot.
+//!
+//! What somebody else has frozen stays frozen. The kernel tells that only to one who tries to freeze it, and so there is one
+//! instant, between that answer and the record of it, in which the death of this process has it thawed all the same.
 
 mod claim;
 mod keep;
