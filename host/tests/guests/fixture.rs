@@ -122,6 +122,7 @@ impl Part {
             exec: ["sleep", "echo", "env", "cat"].map(program).into(),
             read: vec![tree.clone()],
             write: vec![],
+            freeze: vec![],
             http: vec![HttpGrant::Origin("https://granted.example".into())],
             sign: Vec::new(),
         };

@@ -137,7 +137,8 @@ mod tests {
         let mount = mount_of(Path::new("/proc/self/x/y")).unwrap();
         let place = Place { mount: mount.point.clone(), device: mount.device.clone() };
         assert_eq!(refuse(&place, &mount, &[]).unwrap_err().code, Code::Unsupported);
-        let mount = Mount { kind: "ext4".into(), ..mount };
+        let mut mount = mount;
+        mount.kind = "ext4".into();
         let own = [("the state".to_owned(), PathBuf::from("/proc/not/there"))];
         let error = refuse(&place, &mount, &own).unwrap_err();
         assert!(error.code == Code::Denied && error.message.contains("the state (/proc/not/there)"), "{error:?}");
