@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde_json::Value;
 
-use super::manifest::{Argv, Element, ExecRequest, OneOf, PathRoot, Piece, Slot, config_key};
+use super::manifest::{Argv, Element, Encoding, ExecRequest, OneOf, PathRoot, Piece, Slot, config_key};
 use super::{Argument, CallError};
 
 /// The longest value of a slot, in bytes.
@@ -33,12 +33,7 @@ pub(super) fn shown(value: &str) -> String {
 /// # Errors
 /// Which rule it breaks.
 pub(super) fn well_formed(value: &str, max_length: usize) -> Result<(), String> {
-    if value.is_empty() {
-        return Err("it is empty".to_owned());
-    }
-    if value.len() > max_length {
-        return Err(format!("it is {} bytes long, and {max_length} are allowed", value.len()));
-    }
+    sized(value, max_length)?;
     if value.starts_with('-') {
         return Err("it starts with `-`, so that the program would take it for an option".to_owned());
     }
@@ -47,6 +42,19 @@ pub(super) fn well_formed(value: &str, max_length: usize) -> Result<(), String> 
         return Err(format!("it holds the control character {:?}", c));
     }
     Ok(())
+}
+
+fn sized(value: &str, max_length: usize) -> Result<(), String> {
+    match value.len() {
+        0 => Err("it is empty".to_owned()),
+        length if length > max_length => Err(format!("it is {length} bytes long, and {max_length} are allowed")),
+        _ => Ok(()),
+    }
+}
+
+/// The hex digits of a value's bytes.
+fn in_hex(value: &str) -> String {
+    value.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A value of `[part.config]`, by a key that may have dots.
@@ -73,11 +81,19 @@ enum Form {
     Path(PathRoot),
 }
 
+/// The rules for one slot.
+#[derive(Debug, Clone)]
+struct Rules {
+    form: Form,
+    max_length: usize,
+    hex: bool,
+}
+
 /// The slots of one command, with the part's configuration filled in.
 #[derive(Debug, Clone)]
 pub(super) struct Forms {
     command: String,
-    slots: BTreeMap<String, (Form, usize)>,
+    slots: BTreeMap<String, Rules>,
 }
 
 /// Values that were allowed, by slot. Those of path slots are still guest paths.
@@ -116,7 +132,10 @@ impl Forms {
         let slots = command
             .slots
             .iter()
-            .map(|(name, slot)| Ok((name.clone(), (form(slot)?, slot.max_length.unwrap_or(MAX_LENGTH)))))
+            .map(|(name, slot)| {
+                let max_length = slot.max_length.unwrap_or(MAX_LENGTH);
+                Ok((name.clone(), Rules { form: form(slot)?, max_length, hex: slot.encoding == Some(Encoding::Hex) }))
+            })
             .collect::<Result<_, regex::Error>>()?;
         Ok(Self { command: command.id.clone(), slots })
     }
@@ -129,7 +148,7 @@ impl Forms {
         let mut filled = BTreeMap::new();
         let mut total = 0;
         for Argument { slot, values } in arguments {
-            let Some((form, max_length)) = self.slots.get(slot) else {
+            let Some(Rules { form, max_length, hex }) = self.slots.get(slot) else {
                 return Err(self.refuse(format!("has no slot {}", shown(slot))).hint(MANIFEST_ONLY));
             };
             if values.is_empty() || values.len() > MAX_VALUES {
@@ -138,7 +157,9 @@ impl Forms {
             }
             for value in values {
                 total += value.len();
-                if let Err(why) = well_formed(value, *max_length) {
+                // In hex, no character is left that could mean something to the program.
+                let formed = if *hex { sized(value, *max_length) } else { well_formed(value, *max_length) };
+                if let Err(why) = formed {
                     let message = format!("slot {slot}: {} is not allowed: {why}", shown(value));
                     return Err(self.refuse(message).hint(MANIFEST_ONLY));
                 }
@@ -147,7 +168,8 @@ impl Forms {
             if total > MAX_TOTAL {
                 return Err(self.refuse(format!("the values are more than {MAX_TOTAL} bytes")).hint(MANIFEST_ONLY));
             }
-            if filled.insert(slot.clone(), values.clone()).is_some() {
+            let values = if *hex { values.iter().map(|value| in_hex(value)).collect() } else { values.clone() };
+            if filled.insert(slot.clone(), values).is_some() {
                 return Err(self.refuse(format!("slot {slot} is given twice")).hint(MANIFEST_ONLY));
             }
         }
@@ -195,7 +217,7 @@ impl Forms {
             .0
             .iter_mut()
             .filter_map(|(slot, values)| match self.slots.get(slot) {
-                Some((Form::Path(root), _)) => Some((*root, values)),
+                Some(Rules { form: Form::Path(root), .. }) => Some((*root, values)),
                 _ => None,
             })
             .flat_map(|(root, values)| values.iter_mut().map(move |value| (root, value)))

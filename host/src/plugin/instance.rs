@@ -23,7 +23,7 @@ use super::{Plugin, Snapshot};
 use crate::archive::Named;
 use crate::archive::set::SourceForm;
 use crate::capability::manifest::Limits;
-use crate::capability::{CallError, Code, Gate};
+use crate::capability::{CallError, Code, Consistency, Gate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 
@@ -65,6 +65,8 @@ pub struct PartContext {
 pub struct Instance {
     plugin: Arc<Plugin>,
     part: String,
+    /// How its points are fixed at the weakest, by its manifest and the part's configuration.
+    claimed: Consistency,
     gate: Arc<Gate>,
     limits: Limits,
     cancel: CancellationToken,
@@ -99,6 +101,7 @@ impl Instance {
         let PartContext { instance, part, config, gate, reporter, limits, cancel, archived, history, mirrors } =
             context;
         let within = |e: Error| e.within(plugin.name());
+        let claimed = plugin.manifest().plugin.consistency_of(&config);
         let pre = plugin.compiled().await.map_err(within)?;
         let preopens = gate.preopens().await.map_err(|e| within(e.into()))?;
         let output = Tail::default();
@@ -129,7 +132,7 @@ impl Instance {
         let instantiated = guarded(Box::pin(pre.instantiate_async(&mut store)), wall, &cancel).await;
         let bindings = instantiated.map_err(|end| within(failure::ended(end, &limits, &output.text())))?;
         let live = Some(Live { store, bindings });
-        Ok(Self { plugin, part, gate, limits, cancel, archived, output, live, ended_in: None })
+        Ok(Self { plugin, part, claimed, gate, limits, cancel, archived, output, live, ended_in: None })
     }
 
     /// The plugin it runs.
@@ -369,9 +372,8 @@ impl Instance {
     }
 
     fn accept(&self, function: &str, snapshot: types::Snapshot) -> Result<Snapshot> {
-        let claimed = self.plugin.manifest().plugin.consistency;
         let offered = self.live.as_ref().and_then(|live| live.store.data().offered.as_ref());
-        record::snapshot(snapshot, claimed, offered).map_err(|e| self.breached(function, e))
+        record::snapshot(snapshot, self.claimed, offered).map_err(|e| self.breached(function, e))
     }
 
     fn breached(&self, function: &str, e: Error) -> Error {

@@ -42,12 +42,12 @@ fn refuse_copies_without_a_lock(session: &Session, parts: &[Part]) -> Result<()>
     if !bitbucket.zero_downtime {
         return Ok(());
     }
-    match parts.iter().find(|part| part.plugin.manifest().plugin.consistency == Consistency::Copied) {
+    match parts.iter().find(|part| part.plugin.manifest().plugin.consistency_of(&part.values) == Consistency::Copied) {
         None => Ok(()),
         Some(part) => Err(Error::new(
             ErrorKind::Config,
             format!(
-                "`zero-downtime = true` cannot work with part `{}`: the plugin {} copies, and a copy of a changing tree \
+                "`zero-downtime = true` cannot work with part `{}`: the plugin {} copies, and a copy of what changes \
                  is not consistent",
                 part.name(),
                 part.plugin.name(),

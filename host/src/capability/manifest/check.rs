@@ -283,6 +283,9 @@ fn slot(manifest: &Manifest, slot: &Slot) -> Checked {
     if slot.one_of.is_none() && (slot.prefix.is_some() || slot.suffix.is_some()) {
         return Err(Problem::new("prefix and suffix go with one-of only", "put them into the pattern"));
     }
+    if slot.path.is_some() && slot.encoding.is_some() {
+        return Err(Problem::new("a path has no encoding", "leave it out").on("encoding", ""));
+    }
     if slot.max_length.is_some_and(|n| n == 0 || n > slots::MAX_LENGTH) {
         return Err(Problem::new("max-length is out of range", "1 to 4096 bytes").on("max-length", ""));
     }

@@ -61,6 +61,22 @@ pub struct PluginInfo {
     /// One sentence for the operator.
     #[serde(default)]
     pub description: String,
+    /// Settings that make the plugin copy where it would take a snapshot: each is a key of `[part.config]` and the value
+    /// that does so. With it, the plugin's consistency counts as `copied`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copied_if: BTreeMap<String, String>,
+}
+
+impl PluginInfo {
+    /// How the consistency point of a part with this configuration is fixed.
+    #[must_use]
+    pub fn consistency_of(&self, config: &serde_json::Value) -> Consistency {
+        let copies = |(key, value): (&String, &String)| {
+            let given = config.get(key).map(|given| given.as_str().map_or_else(|| given.to_string(), str::to_owned));
+            given.as_ref() == Some(value)
+        };
+        if self.copied_if.iter().any(copies) { Consistency::Copied } else { self.consistency }
+    }
 }
 
 /// What sort of thing a plugin backs up.
@@ -196,9 +212,21 @@ pub struct Slot {
     /// A guest path below this root; the command gets the real path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathRoot>,
+    /// How an allowed value is written: `"hex"` writes the hex digits of its bytes, for languages whose quoting depends on
+    /// settings, such as SQL. Such a value may hold any character. Without this: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
     /// The longest value, in bytes; 4096 at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
+}
+
+/// How the value of a slot is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encoding {
+    /// The hex digits of its UTF-8 bytes.
+    Hex,
 }
 
 /// Where the allowed values of a slot come from.

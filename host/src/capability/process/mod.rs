@@ -175,6 +175,18 @@ impl Process {
         }
     }
 
+    /// The end of what it has written to stderr so far, masked, and its status if it has ended.
+    ///
+    /// # Errors
+    /// `timed-out`, `interrupted`: it was ended by its deadline or by a cancel.
+    pub fn look(&self) -> Result<(String, Option<i32>), CallError> {
+        let Some(running) = &self.running else { return Ok((String::new(), Some(0))) };
+        match self.failure() {
+            Some(error) => Err(error),
+            None => Ok((running.stderr(&self.spec.mask), running.ended().map(|(_, status)| status))),
+        }
+    }
+
     /// Wait for its end; what was not read of its stdout is in the result.
     ///
     /// # Errors

@@ -229,6 +229,28 @@ async fn sessions() {
 }
 
 #[tokio::test]
+async fn looking_takes_nothing() {
+    let fixture = Fixture::new(&one("[]", SESSION)).script("echo out; echo stands >&2; read l; echo more >&2; exit 3");
+    let mut process = fixture.gate().spawn("go", &[]).await.unwrap();
+    let said = async |process: &Process, what: &str| {
+        for _ in 0..1000 {
+            let (stderr, status) = process.look().unwrap();
+            if stderr.contains(what) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("it does not say {what}");
+    };
+    assert_eq!(said(&process, "stands").await, None);
+    process.send("bye", &[]).await.unwrap();
+    said(&process, "more").await;
+    assert_eq!(next(&mut process).await.unwrap(), "out");
+    process.wait(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(process.look().unwrap(), ("stands\nmore\n".to_owned(), Some(3)));
+}
+
+#[tokio::test]
 async fn sessions_that_end_early() {
     let fixture = Fixture::new(&one("[]", SESSION)).script("exec <&-; echo closed; sleep 300");
     let gate = fixture.gate();

@@ -89,6 +89,39 @@ fn values_that_no_slot_takes() {
 }
 
 #[test]
+fn in_hex_a_value_is_checked_as_it_is_and_written_as_digits() {
+    let config = json!({"names": ["a'b", "-x", "ü\n"]});
+    let hex = "[exec.slots.a]\none-of = \"config.names\"\nencoding = \"hex\"";
+    for (value, expected) in [("a'b", "X612762"), ("-x", "X2d78"), ("ü\n", "Xc3bc0a")] {
+        assert_eq!(render(r#"["X{a}"]"#, hex, &config, &[("a", &[value])]).unwrap(), [expected]);
+    }
+    for value in ["", "612762", "a'", "b"] {
+        assert_eq!(render(r#"["{a}"]"#, hex, &config, &[("a", &[value])]).unwrap_err().code, Code::Denied, "{value}");
+    }
+    let short = "[exec.slots.a]\npattern = \"(?s).*\"\nmax-length = 3\nencoding = \"hex\"";
+    assert_eq!(render(r#"["{a...}"]"#, short, &config, &[("a", &["\0'`", "--"])]).unwrap(), ["002760", "2d2d"]);
+    render(r#"["{a}"]"#, short, &config, &[("a", &["abcd"])]).unwrap_err();
+    for wrong in ["path = \"staging\"\nencoding = \"hex\"", "pattern = \"a\"\nencoding = \"base64\""] {
+        Manifest::parse(&one(r#"["{a}"]"#, &format!("[exec.slots.a]\n{wrong}"))).unwrap_err();
+    }
+}
+
+#[test]
+fn a_setting_can_make_a_plugin_copy() {
+    use crate::capability::Consistency::{Atomic, Copied};
+    let manifest = super::manifest("").replace("kind = ", "copied-if = { mode = \"lock\", live = \"false\" }\nkind = ");
+    let plugin = Manifest::parse(&manifest).unwrap().plugin;
+    for (config, expected) in [
+        (json!({}), Atomic),
+        (json!({"mode": "refuse", "live": true}), Atomic),
+        (json!({"mode": "lock", "live": true}), Copied),
+        (json!({"mode": "refuse", "live": false}), Copied),
+    ] {
+        assert_eq!(plugin.consistency_of(&config), expected, "{config}");
+    }
+}
+
+#[test]
 fn values_of_the_configuration_only() {
     let config =
         json!({"datasets": ["tank/a", "", "tank/a.b"], "port": 5432, "empty": [], "map": {"x": "y"}, "null": null});

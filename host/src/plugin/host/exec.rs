@@ -6,7 +6,7 @@ use wasmtime::component::Resource;
 
 use super::convert::arguments;
 use crate::capability::Process;
-use crate::plugin::bindings::bkhost::snapshot::exec::{Argument, Completed, Host, HostProcess};
+use crate::plugin::bindings::bkhost::snapshot::exec::{Argument, Completed, Host, HostProcess, Standing};
 use crate::plugin::bindings::bkhost::snapshot::types::Error;
 use crate::plugin::state::State;
 
@@ -53,6 +53,11 @@ impl HostProcess for State {
         timeout_ms: u32,
     ) -> wasmtime::Result<Result<Option<String>, Error>> {
         Ok(self.table.get_mut(&process)?.read_line(millis(timeout_ms)).await.map_err(Into::into))
+    }
+
+    async fn look(&mut self, process: Resource<Process>) -> wasmtime::Result<Result<Standing, Error>> {
+        let standing = self.table.get(&process)?.look();
+        Ok(standing.map(|(stderr, status)| Standing { stderr, status }).map_err(Into::into))
     }
 
     async fn wait(
