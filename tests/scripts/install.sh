@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the Debian packages that the tests drive: ZFS on FUSE, PostgreSQL, and the tools that check from outside what
+# Installs the Debian packages that the tests drive: ZFS on FUSE, PostgreSQL, MariaDB, and the tools that check from outside what
 # bkhost wrote; and moto from PyPI, into the build output. Idempotent: does nothing, and needs no root, when all of them
 # are there. Else root, or sudo without a password.
 #
@@ -11,6 +11,7 @@ set -euo pipefail
 packages=(
   zfs-fuse fuse                     # a ZFS without a kernel module: pools on plain files
   postgresql-15 postgresql-client-15
+  mariadb-server-core mariadb-client mariadb-backup   # without mariadb-server: nothing that starts a server at boot
   zstd tar rsync attr acl           # reading archives, copying and comparing trees from outside
   git                               # the repositories of a small home
   procps util-linux                 # ps, setpriv, unshare, fsfreeze

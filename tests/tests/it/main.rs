@@ -20,6 +20,7 @@ mod faults;
 mod freeze;
 mod limits;
 mod main_job;
+mod mysql;
 mod notify;
 mod prune;
 mod refusals;
