@@ -15,6 +15,7 @@ mod cli;
 mod crash;
 mod damage;
 mod demo;
+mod ebs;
 mod directory;
 mod faults;
 mod freeze;

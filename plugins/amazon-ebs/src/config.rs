@@ -1,0 +1,88 @@
+//! `[part.config]`.
+
+use std::time::Duration;
+
+use bkhost_sdk::{Error, Result};
+use serde::Deserialize;
+
+/// The part's settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    pub(crate) region: String,
+    #[serde(default)]
+    pub(crate) endpoint: Option<String>,
+    #[serde(default)]
+    pub(crate) instance_id: Option<String>,
+    /// Ids, or devices of the instance.
+    #[serde(default)]
+    pub(crate) volumes: Vec<String>,
+    #[serde(default)]
+    pub(crate) boot_volume: bool,
+    #[serde(default = "timeout")]
+    timeout: u64,
+    #[serde(default = "attach_timeout")]
+    attach_timeout: u64,
+    #[serde(default)]
+    pub(crate) restore: Wanted,
+}
+
+/// What the volumes of a restore are to be.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Wanted {
+    #[serde(default)]
+    pub(crate) zone: Option<String>,
+    #[serde(default, rename = "type")]
+    pub(crate) kind: Option<String>,
+    #[serde(default)]
+    pub(crate) iops: Option<u32>,
+    #[serde(default)]
+    pub(crate) throughput: Option<u32>,
+    #[serde(default)]
+    pub(crate) kms_key: Option<String>,
+}
+
+fn timeout() -> u64 {
+    43_200
+}
+
+fn attach_timeout() -> u64 {
+    600
+}
+
+impl Config {
+    /// Values that contradict each other.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.instance_id.is_some() {
+            return Ok(());
+        }
+        if let Some(device) = self.volumes.iter().find(|name| !is_id(name)) {
+            return Err(Error::invalid_config(format!("volumes: {device} is a device, and no instance-id says of what"))
+                .hint("set instance-id, or name the volumes by their ids (vol-…)"));
+        }
+        if self.volumes.len() > 1 {
+            return Err(Error::invalid_config(format!(
+                "{} volumes cannot be captured at one point without an instance-id",
+                self.volumes.len()
+            ))
+            .hint("set instance-id to the instance they are attached to; volumes of different instances are parts of their own"));
+        }
+        Ok(())
+    }
+
+    /// For a snapshot to become complete, or a volume available.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
+    /// For a volume to be attached or detached.
+    pub(crate) fn attach_timeout(&self) -> Duration {
+        Duration::from_secs(self.attach_timeout)
+    }
+}
+
+/// Whether this names a volume by its id.
+pub(crate) fn is_id(name: &str) -> bool {
+    name.starts_with("vol-")
+}

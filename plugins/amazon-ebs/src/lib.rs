@@ -1,0 +1,84 @@
+//! Amazon EBS: snapshots that stay with Amazon.
+//!
+//! Under the lock there is one call: the point is fixed when `CreateSnapshots` (or `CreateSnapshot`) returns. That the blocks
+//! reach their place takes minutes to hours, and is waited for after the unlock.
+
+mod capture;
+mod check;
+mod config;
+mod ec2;
+mod owned;
+mod restore;
+mod state;
+mod wait;
+
+use bkhost_sdk::{Archived, Finding, Result, Snapshot, Source, Strategy};
+
+use config::Config;
+use ec2::Ec2;
+use state::{State, Target};
+
+/// The strategy for one part.
+pub struct AmazonEbs {
+    config: Config,
+    ec2: Ec2,
+    /// What was found before the lock.
+    target: Option<Target>,
+}
+
+impl Strategy for AmazonEbs {
+    type Config = Config;
+
+    fn new(config: Config) -> Result<Self> {
+        config.check()?;
+        let ec2 = Ec2::new(&config);
+        Ok(Self { config, ec2, target: None })
+    }
+
+    fn check(&mut self) -> Result<Vec<Finding>> {
+        check::check(&self.config, &self.ec2)
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        self.target = Some(Target::find(&self.config, &self.ec2)?);
+        Ok(())
+    }
+
+    fn capture(&mut self, label: &str) -> Result<Snapshot> {
+        let target = match &self.target {
+            Some(target) => target,
+            None => self.target.insert(Target::find(&self.config, &self.ec2)?),
+        };
+        capture::capture(&self.ec2, target, label)
+    }
+
+    fn finish(&mut self, snapshot: Snapshot) -> Result<Snapshot> {
+        wait::completed(&self.config, &self.ec2, snapshot)
+    }
+
+    fn open(&mut self, snapshot: &Snapshot) -> Result<Vec<Source>> {
+        let state: State = snapshot.state()?;
+        Ok(state.volumes.into_iter().map(|captured| Source::Held(captured.snapshot)).collect())
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot, _: &[Archived], to: Option<&str>) -> Result<()> {
+        restore::restore(&self.config, &self.ec2, &snapshot.state()?, to)
+    }
+
+    fn list(&mut self) -> Result<Vec<Snapshot>> {
+        owned::list(&self.ec2)
+    }
+
+    fn delete(&mut self, snapshot: &Snapshot) -> Result<()> {
+        owned::delete(&self.ec2, &snapshot.state()?)
+    }
+
+    fn discard(&mut self, label: &str) -> Result<()> {
+        owned::discard(&self.ec2, label)
+    }
+}
+
+bkhost_sdk::export!(AmazonEbs);
+
+#[cfg(test)]
+mod tests;
