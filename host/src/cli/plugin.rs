@@ -60,7 +60,9 @@ fn print(plugin: &Plugin, name: &str) {
         field("directory", format!("/source/{}{frozen}: {}", directory.name, directory.reason));
     }
     for http in &manifest.http {
-        field("server", format!("{}: {}", http.url, http.reason));
+        let signed =
+            http.sign.as_ref().map(|sign| format!(" (signed for {} with AWS keys of this host)", sign.service));
+        field("server", format!("{}{}: {}", http.url, signed.unwrap_or_default(), http.reason));
     }
     for secret in &manifest.secret {
         field("secret", format!("{}: {}", secret.name, secret.reason));

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bkhost_sdk::{Error, Result, Snapshot, now, warn};
-use bkhost_sdk_aws::{Element, Failure};
+use bkhost_sdk::{Error, Result, Snapshot, freeze, now, warn};
+use bkhost_sdk_aws::{Element, Failure, Parameters};
 
 use crate::ec2::{Ec2, Shot};
 use crate::owned;
@@ -13,14 +13,19 @@ use crate::state::{Captured, State, Target};
 /// snapshotted a moment ago is refused for 15 seconds.
 const PATIENCE: Duration = Duration::from_secs(45);
 
-pub(crate) fn capture(ec2: &Ec2, target: &Target, label: &str) -> Result<Snapshot> {
+pub(crate) fn capture(ec2: &Ec2, target: &Target, mounts: &[String], label: &str) -> Result<Snapshot> {
     // The point is fixed somewhere in the call: at its beginning, to be careful.
     let begun = now();
-    let Some(shots) = take(ec2, target, label)? else { return planned(target, label) };
-    let state = match keep(target, label, &shots) {
-        Ok(state) => state,
+    let outcome = frozen(mounts, || take(ec2, target, label)).and_then(|shots| match shots {
+        Some(shots) => keep(target, label, &shots).map(Some),
+        None => Ok(None),
+    });
+    let state = match outcome {
+        Ok(Some(state)) => state,
+        Ok(None) => return planned(target, label),
         Err(error) => {
-            if let Err(left) = owned::discard(ec2, label) {
+            // Its siblings may be there.
+            if let Err(left) = owned::of_run(ec2, label).and_then(|shots| owned::remove(ec2, shots.iter())) {
                 warn!("{}", left.message);
             }
             return Err(error);
@@ -29,6 +34,18 @@ pub(crate) fn capture(ec2: &Ec2, target: &Target, label: &str) -> Result<Snapsho
     let mut snapshot = Snapshot::atomic(ids(&state), &state)?;
     snapshot.created = begun;
     Ok(snapshot)
+}
+
+/// While the file systems stand still, if any are to. They go on before anything else is done.
+fn frozen<T>(mounts: &[String], work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if mounts.is_empty() {
+        return work();
+    }
+    let frozen = freeze(mounts)?;
+    let outcome = work();
+    let thawed = frozen.thaw();
+    // A thaw that came too late says that the point is none, whatever was made.
+    outcome.and_then(|value| thawed.map(|()| value))
 }
 
 fn ids(state: &State) -> String {
@@ -45,24 +62,35 @@ fn planned(target: &Target, label: &str) -> Result<Snapshot> {
 /// None in a dry run.
 fn take(ec2: &Ec2, target: &Target, label: &str) -> Result<Option<Vec<Shot>>> {
     let common = owned::specification("snapshot", &owned::tags(label)).set("Description", label);
-    let (action, call) = match (&target.instance, target.volumes.as_slice()) {
-        (_, [volume]) => ("CreateSnapshot", common.set("VolumeId", &volume.id)),
-        (Some(instance), _) => {
+    match (&target.instance, target.volumes.as_slice()) {
+        (Some(instance), [_, _, ..]) => {
             let boot = instance.devices.get(&instance.root_device);
             let without_boot = boot.is_some_and(|boot| target.others.contains(boot));
             let others = target.others.iter().filter(|other| Some(*other) != boot);
             let call = common.set("InstanceSpecification.InstanceId", &instance.id);
             let call = if without_boot { call.set("InstanceSpecification.ExcludeBootVolume", true) } else { call };
-            ("CreateSnapshots", call.list("InstanceSpecification.ExcludeDataVolumeId", others))
+            let call = call.list("InstanceSpecification.ExcludeDataVolumeId", others);
+            let volumes: Vec<_> = target.volumes.iter().map(|volume| volume.id.as_str()).collect();
+            make(ec2, "CreateSnapshots", &call, &volumes, label)
         }
-        (None, volumes) => {
-            return Err(Error::invalid_config(format!("{} volumes need an instance-id", volumes.len())));
+        // One, or several that stand frozen together.
+        (_, volumes) => {
+            let mut all = Vec::new();
+            for volume in volumes {
+                let call = common.clone().set("VolumeId", &volume.id);
+                let Some(made) = make(ec2, "CreateSnapshot", &call, &[&volume.id], label)? else { return Ok(None) };
+                all.extend(made);
+            }
+            Ok(Some(all))
         }
-    };
-    match ec2.client.patience(PATIENCE).change(action, &call) {
+    }
+}
+
+fn make(ec2: &Ec2, action: &str, call: &Parameters, volumes: &[&str], label: &str) -> Result<Option<Vec<Shot>>> {
+    match ec2.client.patience(PATIENCE).change(action, call) {
         Ok(Some(answer)) => Ok(Some(read(&answer))),
         Ok(None) => Ok(None),
-        Err(failure) => lost(ec2, target, label, failure).map(Some),
+        Err(failure) => lost(ec2, volumes, label, failure).map(Some),
     }
 }
 
@@ -75,12 +103,14 @@ fn read(answer: &Element) -> Vec<Shot> {
 
 /// The call failed. If nobody knows whether it was done, EC2 does: what it made has our tags from the first moment. The
 /// application is still locked, so what is there by now is a good point.
-fn lost(ec2: &Ec2, target: &Target, label: &str, failure: Failure) -> Result<Vec<Shot>> {
+fn lost(ec2: &Ec2, volumes: &[&str], label: &str, failure: Failure) -> Result<Vec<Shot>> {
     if !failure.is_uncertain() || failure.is_interrupted() {
         return Err(failure.into());
     }
-    let volumes: Vec<&str> = target.volumes.iter().map(|volume| volume.id.as_str()).collect();
-    let found = owned::made(ec2, label, &volumes)?;
+    let mut found = owned::made(ec2, label, volumes)?;
+    if let [volume] = volumes {
+        found.retain(|shot| shot.volume == *volume);
+    }
     if volumes.iter().all(|volume| found.iter().any(|shot| shot.volume == *volume)) {
         warn!("the answer was lost, and the snapshots are there: {}", Error::from(failure).message);
         return Ok(found);

@@ -1,6 +1,6 @@
 //! What would fail later.
 
-use bkhost_sdk::{Finding, Result};
+use bkhost_sdk::{Finding, Result, can_freeze};
 use bkhost_sdk_aws::Parameters;
 
 use crate::config::Config;
@@ -18,6 +18,11 @@ pub(crate) fn check(config: &Config, ec2: &Ec2) -> Result<Vec<Finding>> {
         Err(error) => return Ok(vec![Finding::from_error("volumes", error)]),
     };
     let mut findings = volumes(config, &target);
+    if !config.freeze.is_empty()
+        && let Err(error) = can_freeze(&config.mounts())
+    {
+        findings.push(Finding::from_error("freeze", error));
+    }
     findings.extend(pending(ec2, &target)?);
     findings.extend(rights(ec2, &target)?);
     Ok(findings)
@@ -37,7 +42,10 @@ fn volumes(config: &Config, target: &Target) -> Vec<Finding> {
     }
     for volume in &target.volumes {
         let subject = format!("volume {}", volume.id);
-        let place = volume.attachments.first().map_or_else(|| "attached nowhere".to_owned(), |a| format!("{} {}", a.instance, a.device));
+        let place = volume
+            .attachments
+            .first()
+            .map_or_else(|| "attached nowhere".to_owned(), |a| format!("{} {}", a.instance, a.device));
         let encrypted = if volume.encrypted { ", encrypted" } else { "" };
         findings.push(match volume.status.as_str() {
             "in-use" | "available" => {
@@ -46,7 +54,10 @@ fn volumes(config: &Config, target: &Target) -> Vec<Finding> {
             other => Finding::failure(subject.as_str(), format!("it is {other}")),
         });
         if volume.multi_attach && volume.attachments.len() > 1 {
-            findings.push(Finding::warning(subject, "several instances write to it: a lock of one does not hold the others"));
+            findings.push(Finding::warning(
+                subject,
+                "several instances write to it: a lock of one does not hold the others",
+            ));
         }
     }
     if config.instance_id.is_some() && config.volumes.iter().any(|name| name.starts_with("vol-")) {
@@ -92,9 +103,11 @@ fn rights(ec2: &Ec2, target: &Target) -> Result<Vec<Finding>> {
         }));
     }
     let create = Parameters::new().set("AvailabilityZone", &volume.zone).set("Size", 1);
-    findings.extend(allowed(ec2, "CreateVolume", &create).map(|why| {
-        Finding::warning("CreateVolume", why).hint("a restore needs it: use other credentials for that")
-    }));
+    findings.extend(
+        allowed(ec2, "CreateVolume", &create).map(|why| {
+            Finding::warning("CreateVolume", why).hint("a restore needs it: use other credentials for that")
+        }),
+    );
     Ok(findings)
 }
 

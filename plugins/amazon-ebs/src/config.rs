@@ -19,6 +19,9 @@ pub struct Config {
     pub(crate) volumes: Vec<String>,
     #[serde(default)]
     pub(crate) boot_volume: bool,
+    /// Mount points that stand frozen meanwhile.
+    #[serde(default)]
+    pub(crate) freeze: Vec<String>,
     #[serde(default = "timeout")]
     timeout: u64,
     #[serde(default = "attach_timeout")]
@@ -57,18 +60,29 @@ impl Config {
         if self.instance_id.is_some() {
             return Ok(());
         }
-        if let Some(device) = self.volumes.iter().find(|name| !is_id(name)) {
-            return Err(Error::invalid_config(format!("volumes: {device} is a device, and no instance-id says of what"))
-                .hint("set instance-id, or name the volumes by their ids (vol-…)"));
+        if self.volumes.is_empty() {
+            return Err(Error::invalid_config("neither instance-id nor volumes says what to back up")
+                .hint("set instance-id for all data volumes of an instance, or volumes to their ids"));
         }
-        if self.volumes.len() > 1 {
+        if let Some(device) = self.volumes.iter().find(|name| !is_id(name)) {
             return Err(Error::invalid_config(format!(
-                "{} volumes cannot be captured at one point without an instance-id",
+                "volumes: {device} is a device, and no instance-id says of what"
+            ))
+            .hint("set instance-id, or name the volumes by their ids (vol-…)"));
+        }
+        if self.volumes.len() > 1 && self.freeze.is_empty() {
+            return Err(Error::invalid_config(format!(
+                "{} volumes cannot be captured at one point without an instance-id or frozen file systems",
                 self.volumes.len()
             ))
-            .hint("set instance-id to the instance they are attached to; volumes of different instances are parts of their own"));
+            .hint("set instance-id to the instance they are attached to, or freeze to the mount points of their file systems here"));
         }
         Ok(())
+    }
+
+    /// The directories to freeze, as the guest sees them.
+    pub(crate) fn mounts(&self) -> Vec<String> {
+        (0..self.freeze.len()).map(|n| format!("/source/mount/{n}")).collect()
     }
 
     /// For a snapshot to become complete, or a volume available.

@@ -49,7 +49,7 @@ impl Strategy for AmazonEbs {
             Some(target) => target,
             None => self.target.insert(Target::find(&self.config, &self.ec2)?),
         };
-        capture::capture(&self.ec2, target, label)
+        capture::capture(&self.ec2, target, &self.config.mounts(), label)
     }
 
     fn finish(&mut self, snapshot: Snapshot) -> Result<Snapshot> {

@@ -70,8 +70,7 @@ fn record(run: &str, shots: &[Shot]) -> Result<Snapshot> {
         encrypted: shot.encrypted,
         ..Captured::default()
     };
-    let state =
-        State { label: run.to_owned(), volumes: shots.iter().map(captured).collect(), ..State::default() };
+    let state = State { label: run.to_owned(), volumes: shots.iter().map(captured).collect(), ..State::default() };
     let mut snapshot = Snapshot::new(state.snapshots().join(" "), Consistency::Atomic, &state)?;
     snapshot.created = shots.iter().filter_map(|shot| shot.started).min().unwrap_or(snapshot.created);
     snapshot.bytes = size(shots);
@@ -134,7 +133,9 @@ pub(crate) fn remove<'a>(ec2: &Ec2, shots: impl Iterator<Item = &'a Shot>) -> Re
                 let used = failure.code() == "InvalidSnapshot.InUse";
                 let error = Error::from(failure).context(format!("{} is still there", shot.id));
                 let error = if used {
-                    error.code(ErrorCode::Conflict).hint("an image uses it: deregister that first (aws ec2 describe-images)")
+                    error
+                        .code(ErrorCode::Conflict)
+                        .hint("an image uses it: deregister that first (aws ec2 describe-images)")
                 } else {
                     error
                 };

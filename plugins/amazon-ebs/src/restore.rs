@@ -16,6 +16,8 @@ use crate::ec2::Ec2;
 use crate::state::{Captured, State};
 use place::Place;
 use volumes::Made;
+#[cfg(test)]
+pub(crate) use volumes::wanted;
 
 pub(crate) fn restore(config: &Config, ec2: &Ec2, state: &State, to: Option<&str>) -> Result<()> {
     if state.volumes.is_empty() || state.planned {
@@ -61,11 +63,15 @@ fn complete(ec2: &Ec2, state: &State) -> Result<()> {
         match shots.iter().find(|shot| shot.id == *id) {
             Some(shot) if shot.status == "completed" && shot.volume == captured.volume => {}
             Some(shot) if shot.status != "completed" => {
-                let message = format!("the snapshot {id} of {} is {}: none to restore from", captured.volume, shot.status);
+                let message =
+                    format!("the snapshot {id} of {} is {}: none to restore from", captured.volume, shot.status);
                 return Err(Error::new(ErrorCode::Conflict, message));
             }
             Some(shot) => {
-                return Err(Error::corrupt(format!("the snapshot {id} is of {}, not of {}", shot.volume, captured.volume)));
+                return Err(Error::corrupt(format!(
+                    "the snapshot {id} is of {}, not of {}",
+                    shot.volume, captured.volume
+                )));
             }
             None => return Err(Error::not_found(format!("the snapshot {id} of {} does not exist", captured.volume))),
         }
@@ -155,7 +161,10 @@ fn told(made: &[Made], places: Option<&[Place]>) {
     for (n, new) in made.iter().enumerate() {
         match places.and_then(|places| places.get(n)) {
             Some(Place { instance, device, occupant: Some(old), .. }) => {
-                info!("{} (from {}) is at {device} of {instance}; the old {old} is kept, detached", new.volume, new.snapshot);
+                info!(
+                    "{} (from {}) is at {device} of {instance}; the old {old} is kept, detached",
+                    new.volume, new.snapshot
+                );
             }
             Some(Place { instance, device, .. }) => {
                 info!("{} (from {}) is at {device} of {instance}", new.volume, new.snapshot);

@@ -131,7 +131,9 @@ fn choose(
             "the volume {name} is not attached to the instance {}: {place}",
             instance.id
         ))
-        .hint("after a restore in place the new volume has another id: name volumes by their devices (/dev/sdf) instead"));
+        .hint(
+            "after a restore in place the new volume has another id: name volumes by their devices (/dev/sdf) instead",
+        ));
     }
     Ok(attached.into_iter().partition(|v| config.volumes.iter().any(|name| *name == v.id || *name == device(v))))
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bkhost_sdk::{Error, ErrorCode, Result, Snapshot, info, progress};
+use bkhost_sdk::{Error, ErrorCode, Result, Snapshot, info, progress, warn};
 use bkhost_sdk_aws::{Backoff, Deadline};
 
 use crate::config::Config;
@@ -25,26 +25,31 @@ pub(crate) fn completed(config: &Config, ec2: &Ec2, mut snapshot: Snapshot) -> R
     }
     drop_extra(ec2, &mut state)?;
     let ids = state.snapshots();
+    let total = state.volumes.iter().map(|captured| captured.gib << 30).sum();
     let deadline = Deadline::after(config.timeout());
     let start = Instant::now();
     let mut pauses = pauses();
     let shots = loop {
-        let shots: Vec<Shot> =
-            ec2.shots_by_id(&ids)?.into_iter().filter(|shot| ids.contains(&shot.id)).collect();
+        let shots = match ec2.shots_by_id(&ids) {
+            Ok(shots) => shots.into_iter().filter(|shot| ids.contains(&shot.id)).collect::<Vec<Shot>>(),
+            // Hours of work at Amazon's are not given up because it cannot be asked for some minutes.
+            Err(error) if is_passing(&error) && pauses.wait(&deadline) => {
+                warn!("asking again: {}", error.message);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if all_done(&state, &shots, start.elapsed())? {
             break shots;
         }
-        let done = shots.iter().map(|shot| if shot.status == "completed" { 100 } else { shot.percent.min(99) }).sum();
-        progress::report("EBS snapshots (percent)", done, Some(100 * ids.len() as u64));
+        let percent = |shot: &Shot| if shot.status == "completed" { 100 } else { shot.percent.min(99) };
+        let done = shots.iter().map(|shot| (shot.gib << 30) / 100 * percent(shot)).sum();
+        progress::report("EBS snapshots", done, Some(total));
         if !pauses.wait(&deadline) {
-            let left: Vec<_> = shots.iter().filter(|shot| shot.status != "completed").collect();
-            let left: Vec<_> = left.iter().map(|shot| format!("{} at {}%", shot.id, shot.percent)).collect();
-            let message = format!("not complete after {} s: {}", deadline.limit().as_secs(), left.join(", "));
-            return Err(Error::new(ErrorCode::TimedOut, message)
-                .hint("under [part.config]: raise timeout, if nothing else is wrong with them"));
+            return Err(late(&shots, &deadline));
         }
     };
-    progress::report("EBS snapshots (percent)", 100 * ids.len() as u64, Some(100 * ids.len() as u64));
+    progress::report("EBS snapshots", total, Some(total));
     for captured in &mut state.volumes {
         if let Some(shot) = shots.iter().find(|shot| shot.id == captured.snapshot) {
             captured.encrypted = shot.encrypted || captured.encrypted;
@@ -53,6 +58,18 @@ pub(crate) fn completed(config: &Config, ec2: &Ec2, mut snapshot: Snapshot) -> R
     snapshot.bytes = owned::size(&shots);
     snapshot.set_state(&state)?;
     Ok(snapshot)
+}
+
+fn is_passing(error: &Error) -> bool {
+    matches!(error.code, ErrorCode::Unavailable | ErrorCode::TimedOut)
+}
+
+fn late(shots: &[Shot], deadline: &Deadline) -> Error {
+    let left = shots.iter().filter(|shot| shot.status != "completed");
+    let left: Vec<_> = left.map(|shot| format!("{} at {}%", shot.id, shot.percent)).collect();
+    let message = format!("not complete after {} s: {}", deadline.limit().as_secs(), left.join(", "));
+    Error::new(ErrorCode::TimedOut, message)
+        .hint("under [part.config]: raise timeout, if nothing else is wrong with them")
 }
 
 /// Snapshots of volumes that nobody asked for: not all that speak this API can leave a volume out.

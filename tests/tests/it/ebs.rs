@@ -169,6 +169,8 @@ fn a_whole_story_with_signatures_that_are_checked() {
     let held: Vec<_> = manifest["parts"][0].to_string().match_indices("snap-").map(|(n, _)| n).collect();
     assert!(held.len() >= 2, "{manifest}");
 
+    // Its application has to stand still for this.
+    bk.config(&[&application_none(), &account.part("home", ""), "[retention]\nkeep-last = 2\n"]);
     // In place: new volumes at the old devices, as they were; the old ones are kept.
     let before = aws.calls().len();
     aws.states(States::ebs_volumes().then("creating", 2));
@@ -265,7 +267,11 @@ fn created_snapshots_are_not_forgotten_when_a_sibling_fails() {
     aws.fault(Rule::on(
         "DescribeSnapshots",
         Fault::Rewrite(Box::new(|text: &str| {
-            text.replacen("<status>completed</status>", "<status>error</status><statusMessage>lost it</statusMessage>", 1)
+            text.replacen(
+                "<status>completed</status>",
+                "<status>error</status><statusMessage>lost it</statusMessage>",
+                1,
+            )
         })),
     ));
     account.run(&bk, &["run"]).refused(&["failed: lost it"]);
@@ -442,10 +448,11 @@ fn a_failed_restore_leaves_the_old_volumes_attached() {
     );
     untouched(&account.run(&bk, &in_place(&bk, &id)).refused(&["AttachmentLimitExceeded"]));
     // Still mounted: it is not detached within its time.
-    let busy = States::ebs_attachments().then("busy", 1).forever().only(&account.volumes[0]);
-    aws.fault(Rule::on("DetachVolume", Fault::error(400, "IncorrectState", "busy")).nth(2));
-    drop(busy);
-    untouched(&account.run(&bk, &in_place(&bk, &id)).refused(&["busy"]));
+    aws.states(States::ebs_volumes().then("in-use", 1).forever().only(&account.volumes[0]));
+    untouched(&account.run(&bk, &in_place(&bk, &id)).refused(&["is not detached", "unmount"]));
+    // The two before are the dry runs.
+    aws.fault(Rule::on("DetachVolume", Fault::error(400, "IncorrectState", "not now")).nth(4));
+    untouched(&account.run(&bk, &in_place(&bk, &id)).refused(&["not now"]));
     // And then it works, even when answers are lost.
     aws.fault(Rule::on("CreateVolume", Fault::LoseReply).first(1));
     aws.fault(Rule::on("DetachVolume", Fault::LoseReply).nth(3));
@@ -459,7 +466,10 @@ fn a_failed_restore_leaves_the_old_volumes_attached() {
 fn elsewhere_and_nowhere() {
     let account = Account::new(1);
     let (aws, bk) = (&account.aws, Bkhost::new());
-    bk.config(&[&application_none(), &account.part("home", "restore = { type = \"io2\", iops = 900, kms-key = \"alias/k\" }")]);
+    bk.config(&[
+        &application_none(),
+        &account.part("home", "restore = { type = \"io2\", iops = 900, kms-key = \"alias/k\" }"),
+    ]);
     let id = account.backup(&bk);
     let (other, _) = machine(aws, 0);
     let (full, _) = machine(aws, 1);
@@ -558,7 +568,7 @@ fn a_cancelled_run_leaves_nothing() {
         } else {
             account.aws.states(States::ebs_snapshots().then("pending", 1).forever());
         }
-        let mut running = account.start(&bk, &["run"]);
+        let mut running = account.start(&bk, &["run", "--json"]);
         let limit = Instant::now() + Duration::from_secs(30);
         let calls = || account.aws.calls_of("CreateSnapshots").iter().filter(|c| c.get("DryRun").is_none()).count();
         let before = calls();

@@ -32,8 +32,11 @@ pub(super) fn original(config: &Config, ec2: &Ec2, state: &State) -> Result<Vec<
         if let Some(now) = &config.instance_id
             && now != id
         {
-            return Err(Error::conflict(format!("{} was captured at {id}, and the configuration names {now}", captured.volume))
-                .hint(format!("--to {now} attaches to that one, without detaching anything")));
+            return Err(Error::conflict(format!(
+                "{} was captured at {id}, and the configuration names {now}",
+                captured.volume
+            ))
+            .hint(format!("--to {now} attaches to that one, without detaching anything")));
         }
         let instance = match instances.get(id) {
             Some(known) => known,
@@ -45,8 +48,11 @@ pub(super) fn original(config: &Config, ec2: &Ec2, state: &State) -> Result<Vec<
             replaceable(config, captured, device, other)?;
         }
         if *device == instance.root_device && instance.state != "stopped" {
-            return Err(Error::conflict(format!("{} is the boot volume of {id}, which is {}", captured.volume, instance.state))
-                .hint(format!("stop it first: aws ec2 stop-instances --instance-ids {id}")));
+            return Err(Error::conflict(format!(
+                "{} is the boot volume of {id}, which is {}",
+                captured.volume, instance.state
+            ))
+            .hint(format!("stop it first: aws ec2 stop-instances --instance-ids {id}")));
         }
         places.push(Place { instance: id.clone(), device: device.clone(), zone: instance.zone.clone(), occupant });
     }
@@ -64,7 +70,9 @@ fn replaceable(config: &Config, captured: &Captured, device: &str, other: &str) 
         captured.instance.as_deref().unwrap_or_default(),
         captured.volume
     ))
-    .hint(format!("if it may make room, name it (or {device}) under [part.config] volumes; or restore with --to volumes")))
+    .hint(format!(
+        "if it may make room, name it (or {device}) under [part.config] volumes; or restore with --to volumes"
+    )))
 }
 
 /// At another instance, where nothing is put aside.

@@ -52,7 +52,7 @@ pub(super) fn create(config: &Config, ec2: &Ec2, state: &State, zones: &[String]
 }
 
 /// As the volume was, where the configuration does not say otherwise.
-fn wanted(config: &Config, label: &str, captured: &Captured, zone: &str) -> Parameters {
+pub(crate) fn wanted(config: &Config, label: &str, captured: &Captured, zone: &str) -> Parameters {
     let restore = &config.restore;
     let was = Some(captured.kind.as_str()).filter(|kind| !kind.is_empty());
     let kind = restore.kind.as_deref().or(was);
@@ -106,7 +106,9 @@ pub(super) fn detach(config: &Config, ec2: &Ec2, volume: &str, instance: &str) -
         Ok(volume.at(instance).is_none() && volume.status != "in-use")
     });
     outcome.map_err(|error| match error.code {
-        ErrorCode::TimedOut => error.hint("it is still in use there: stop the application and unmount its file systems"),
+        ErrorCode::TimedOut => {
+            error.hint("it is still in use there: stop the application and unmount its file systems")
+        }
         _ => error,
     })
 }
@@ -155,7 +157,8 @@ pub(super) fn delete(config: &Config, ec2: &Ec2, made: &[Made]) {
                 Ok(_) => break,
                 Err(failure) if failure.is_missing() => break,
                 // It is being created or detached.
-                Err(failure) if ["VolumeInUse", "IncorrectState"].contains(&failure.code()) && pauses.wait(&deadline) => {}
+                Err(failure)
+                    if ["VolumeInUse", "IncorrectState"].contains(&failure.code()) && pauses.wait(&deadline) => {}
                 Err(failure) => {
                     let why = Error::from(failure).message;
                     warn!("the new volume {} is left, tagged {} = {}: {why}", new.volume, owned::PART, config::part());
