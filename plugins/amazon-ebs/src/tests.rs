@@ -133,7 +133,7 @@ fn a_sibling_that_fails_or_a_thaw_that_came_too_late_leaves_nothing() {
         let cloud = two()
             .on("CreateSnapshot", made)
             .on("CreateSnapshot", second)
-            .on("DescribeSnapshots", set("snapshotSet", &[mine.clone()]))
+            .on("DescribeSnapshots", set("snapshotSet", std::slice::from_ref(&mine)))
             .on("DeleteSnapshot", "<return>true</return>");
         cloud.0.borrow_mut().too_late = too_late;
         let error = at(&cloud, TWO, |ebs| ebs.capture(LABEL).unwrap_err());
