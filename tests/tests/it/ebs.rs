@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bkhost_tests::aws::{Aws, Fault, REGION, Rule, States};
-use bkhost_tests::{Bkhost, Outcome, Running, Simulator, application_none};
+use bkhost_tests::{Bkhost, LoopFs, Outcome, Running, Simulator, application_none};
 
 trait Refused {
     /// It failed, and says all of this.
@@ -509,6 +509,38 @@ fn a_volume_that_nobody_asked_for_is_not_kept() {
     let calls = account.aws.calls_of("CreateSnapshots");
     let call = calls.last().unwrap();
     assert_eq!(call.get("InstanceSpecification.ExcludeDataVolumeId.1"), Some(account.volumes[2].as_str()));
+}
+
+#[test]
+fn volumes_of_two_instances_stand_frozen_together() {
+    let account = Account::new(1);
+    let (_, others) = machine(&account.aws, 1);
+    let bk = Bkhost::new();
+    let systems = [LoopFs::new(&bk.path(""), "fs one", "ext4"), LoopFs::new(&bk.path(""), "fs-two", "ext4")];
+    let [one, two] = [systems[0].point().display(), systems[1].point().display()];
+    let volumes = format!("volumes = [\"{}\", \"{}\"]", account.volumes[0], others[0]);
+    let simulator = Simulator::start(&[]);
+    let part = account.part_of("home", &format!("{volumes}\nfreeze = [\"{one}\", \"{two}\"]"));
+    bk.config(&[&bk.application(&simulator, ""), &part]);
+    let outcome = account.run(&bk, &["run", "--json"]).ok();
+    assert!(outcome.stdout.contains("stood frozen for"), "{outcome}");
+    let thawed = || systems.iter().all(|system| !system.frozen());
+    assert!(thawed());
+    let kept = account.snapshots();
+    assert_eq!(kept.len(), 2);
+    // The second call fails while they stand frozen: they go on, and the first snapshot goes.
+    let fault = Rule::on("CreateSnapshot", Fault::error(400, "IncorrectState", "not now"));
+    account.aws.fault(fault.with("VolumeId", &others[0]));
+    account.run(&bk, &["run"]).refused(&["not now"]);
+    assert!(thawed());
+    simulator.is_free();
+    assert_eq!(account.snapshots(), kept);
+    // Not mounted, or not there: known before the lock.
+    let part = account.part_of("home", &format!("{volumes}\nfreeze = [\"{one}\", \"{two}/none\"]"));
+    bk.config(&[&bk.application(&simulator, ""), &part]);
+    let before = simulator.count("lock");
+    account.run(&bk, &["run"]).refused(&["none"]);
+    assert_eq!(simulator.count("lock"), before);
 }
 
 #[test]
