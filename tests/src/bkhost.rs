@@ -215,11 +215,12 @@ impl Bkhost {
         listed["sets"].as_array().unwrap().iter().map(|set| (text(&set["id"]), text(&set["state"]))).collect()
     }
 
-    /// The names in the store's directory of the instance.
+    /// The names in the store's directory of the instance, but for the lease.
     #[must_use]
     pub fn stored(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.path("backups").join(&self.instance)) else { return Vec::new() };
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != "lease.json");
         names.sort();
         names
     }

@@ -106,7 +106,6 @@ pub struct Running {
     stderr: Text,
     what: String,
     start: Instant,
-    limit: Duration,
 }
 
 impl Running {
@@ -129,7 +128,6 @@ impl Running {
             child,
             what,
             start,
-            limit: LIMIT,
         }
     }
 
@@ -159,6 +157,7 @@ impl Running {
     /// Wait until it has printed this; the line in which it did.
     #[track_caller]
     pub fn says(&mut self, text: &str) -> String {
+        let since = Instant::now();
         loop {
             // Looked at first: what it prints before its end counts.
             let ended = self.child.try_wait().unwrap().is_some() && self.stdout.ended.load(Ordering::Acquire);
@@ -166,7 +165,7 @@ impl Running {
                 return line.to_owned();
             }
             assert!(!ended, "ended without saying `{text}`: {}", self.report());
-            self.in_time(&format!("does not say `{text}`"));
+            self.in_time(since, &format!("does not say `{text}`"));
             std::thread::sleep(PAUSE);
         }
     }
@@ -204,11 +203,13 @@ impl Running {
 
     #[track_caller]
     fn status(&mut self) -> ExitStatus {
+        // Not since its start: a server may run for as long as its test does.
+        let since = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            self.in_time("does not end");
+            self.in_time(since, "does not end");
             std::thread::sleep(PAUSE);
         }
     }
@@ -229,8 +230,8 @@ impl Running {
     }
 
     #[track_caller]
-    fn in_time(&self, what: &str) {
-        assert!(self.start.elapsed() < self.limit, "{what} within {:?}: {}", self.limit, self.report());
+    fn in_time(&self, since: Instant, what: &str) {
+        assert!(since.elapsed() < LIMIT, "{what} within {LIMIT:?}: {}", self.report());
     }
 
     fn report(&self) -> String {

@@ -79,8 +79,7 @@ async fn send(channels: &[Notify], notification: &Notification) -> Vec<String> {
     let told = Told::default();
     let reporter = Reporter::new(vec![Box::new(told.clone())]);
     Channels::resolve(channels).await.unwrap().send(notification, &reporter).await;
-    let told = told.0.lock().unwrap().clone();
-    told
+    told.0.lock().unwrap().clone()
 }
 
 fn failed() -> Notification {

@@ -14,6 +14,7 @@ use super::history::EarlierSets;
 use super::identity::ProcessId;
 use super::journal::{Journal, Record};
 use super::keeper::JournalKeeper;
+use super::lease::{self, Lease};
 use super::lock::InstanceLock;
 use super::part::{LivePart, Part, Purpose};
 use super::plan::{self, Plan};
@@ -47,6 +48,8 @@ struct Run<'a> {
     journal: Arc<Journal>,
     keeper: Arc<JournalKeeper>,
     guard: Guard,
+    /// Another host may work on the instance.
+    lease_lost: CancellationToken,
     /// The application is free, and will not be held any more: from then on the run could do without its guard.
     given_back: AtomicBool,
     /// The guard died before that, and the run was cancelled for it.
@@ -85,12 +88,27 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
         set: id.to_string(),
     });
     recover_before(session).await?;
-    let Plan { access, application, parts, store } = session.phase(Phase::Plan, plan::make(session)).await?;
-    sweep(session, &store, &id).await?;
-    let journal = Arc::new(Journal::create(&session.dirs.runs(), &id)?);
+    let plan = session.phase(Phase::Plan, plan::make(session)).await?;
+    let lease = Lease::take(session, &plan.store, &what).await?;
+    let result = leased(session, &id, plan, lease.lost(), (began, start)).await;
+    lease.release().await;
+    result
+}
+
+/// The backup, once no other process works on the instance, on this host or on another.
+async fn leased(
+    session: &Session,
+    id: &SetId,
+    plan: Plan,
+    lease_lost: CancellationToken,
+    (began, start): (jiff::Timestamp, Instant),
+) -> Result<SetManifest> {
+    let Plan { access, application, parts, store } = plan;
+    sweep(session, &store, id).await?;
+    let journal = Arc::new(Journal::create(&session.dirs.runs(), id)?);
     journal.write(Record::Begun { instance: session.instance().to_owned(), host: ProcessId::own()? })?;
-    let keeper = Arc::new(JournalKeeper::new(Arc::clone(&journal), &id, session.reporter.clone()));
-    let guard = match Guard::start(session, &access, &journal, &id).await {
+    let keeper = Arc::new(JournalKeeper::new(Arc::clone(&journal), id, session.reporter.clone()));
+    let guard = match Guard::start(session, &access, &journal, id).await {
         Ok(guard) => guard,
         Err(error) => {
             journal.write(Record::Ended { ok: false })?;
@@ -101,13 +119,14 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
     drop(access);
     let run = Run {
         session,
-        id: &id,
+        id,
         application: Arc::clone(&application),
         parts: &parts,
         store: &store,
         journal: Arc::clone(&journal),
         keeper: Arc::clone(&keeper),
         guard,
+        lease_lost,
         given_back: AtomicBool::new(!application.locks()),
         unguarded: AtomicBool::new(false),
         unclosed: AtomicBool::new(false),
@@ -123,7 +142,7 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
     });
     match result {
         Ok(manifest) => {
-            let task = Undo::new(session, &id, journal, keeper);
+            let task = Undo::new(session, id, journal, keeper);
             // A cancel that comes when the set is being published ends the strategies, but the set stays.
             let left = if run.unclosed.load(Ordering::Relaxed) { task.clean(&parts, &store).await } else { Vec::new() };
             match undo::combine(left) {
@@ -142,7 +161,7 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
         }
         Err(error) => {
             let error = run.reason(error);
-            let task = Undo::new(session, &id, journal, keeper);
+            let task = Undo::new(session, id, journal, keeper);
             let work = undo::undo(&task, application.as_ref(), RELEASE_PATIENCE, &parts, &store);
             let undone = session.phase(Phase::Undo, work).await;
             let left = task.left();
@@ -206,6 +225,10 @@ impl Run<'_> {
         tokio::select! {
             biased;
             result = &mut forward => return result,
+            () = self.lease_lost.cancelled() => {
+                self.work.cancel();
+                return forward.await;
+            }
             () = self.lost() => {}
         }
         if self.given_back.load(Ordering::Relaxed) {
@@ -218,6 +241,7 @@ impl Run<'_> {
         forward.await
     }
 
+    /// Fires when the guard has died.
     async fn lost(&self) {
         self.guard.lost().cancelled().await;
     }
@@ -227,6 +251,9 @@ impl Run<'_> {
     fn reason(&self, error: Error) -> Error {
         if self.session.cancel.is_cancelled() && error.kind() != ErrorKind::Cancelled {
             return Error::new(ErrorKind::Cancelled, "the run was cancelled").because(error);
+        }
+        if self.lease_lost.is_cancelled() {
+            return lease::lost().because(error);
         }
         if self.unguarded.load(Ordering::Relaxed) {
             return Error::new(ErrorKind::Internal, "the run's guard has died, and without one nothing is kept locked")
@@ -441,6 +468,9 @@ impl Run<'_> {
     async fn publish(&self, writer: SetWriter, manifest: &SetManifest) -> Result<()> {
         if self.session.cancel.is_cancelled() {
             return Err(Error::new(ErrorKind::Cancelled, "cancelled before the set was published"));
+        }
+        if self.lease_lost.is_cancelled() {
+            return Err(lease::lost());
         }
         self.journal.write(Record::Publishing)?;
         let (manifest, store) = (manifest.clone(), self.store.clone());

@@ -19,6 +19,7 @@ mod history;
 mod identity;
 pub mod journal;
 mod keeper;
+mod lease;
 mod leftovers;
 mod lock;
 mod orphans;

@@ -4,6 +4,7 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::lease::Lease;
 use super::lock::InstanceLock;
 use super::part::{Part, Purpose};
 use super::session::Session;
@@ -46,7 +47,13 @@ pub(super) async fn after_backup(session: &Session, parts: &[Part], store: &Stor
 pub async fn prune_instance(session: &Session, store: &Store, policy: Policy, dry_run: bool) -> Result<Pruned> {
     let _lock = InstanceLock::take(session.dirs.instance(), "prune")?;
     let parts = session.parts().await?;
-    prune(session, &parts, store, policy, dry_run).await
+    if dry_run {
+        return prune(session, &parts, store, policy, true).await;
+    }
+    let lease = Lease::take(session, store, "prune").await?;
+    let result = prune(session, &parts, store, policy, false).await;
+    lease.release().await;
+    result
 }
 
 /// Delete the sets that the policy does not keep; with `dry_run` only say which.

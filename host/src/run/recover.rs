@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::identity::ProcessId;
 use super::journal::{self, Journal, Record};
 use super::keeper::JournalKeeper;
+use super::lease;
 use super::leftovers::Leftovers;
 use super::lock::InstanceLock;
 use super::session::Session;
@@ -101,6 +102,7 @@ async fn give_back(session: &Session, runs: &[Undo<'_>], patience: Duration) -> 
 async fn clean(session: &Session, runs: &[Undo<'_>]) -> Result<()> {
     let parts = session.parts().await?;
     let store = session.store()?;
+    lease::clear(&store, session.instance()).await;
     let mut failures = Vec::new();
     for run in runs {
         failures.extend(run.clean(&parts, &store).await);

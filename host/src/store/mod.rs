@@ -12,6 +12,7 @@
 //! runtime.
 
 mod backend;
+mod claim;
 mod delete;
 mod error;
 mod list;

@@ -19,6 +19,7 @@ mod directory;
 mod ebs;
 mod faults;
 mod freeze;
+mod lease;
 mod limits;
 mod main_job;
 mod mysql;
