@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// How long a child may take, unless a test says otherwise.
+/// How long a child is waited for.
 const LIMIT: Duration = Duration::from_secs(90);
 /// How long a pipe may stay open after its child has ended. Longer means that the child left somebody behind.
 const CLOSES: Duration = Duration::from_secs(5);
