@@ -203,6 +203,7 @@ impl Gate {
         let what = format!("{method} {}{}", known.server, url.path());
         self.reporter.event(&Event::Call { what: what.clone(), planned });
         if planned {
+            http::drain(request.into_body(), &self.cancel).await;
             return Ok(http::planned());
         }
         let response = self.audited(self.egress.send(known, url, request, timeouts, &self.cancel).await)?;

@@ -284,6 +284,18 @@ impl Egress {
     }
 }
 
+/// Read the body of a request that a dry run does not send: a guest that could not write it to its end would take that for
+/// a broken connection.
+pub(super) async fn drain<B: Body>(body: B, cancel: &CancellationToken) {
+    let mut body = std::pin::pin!(body);
+    let read = async { while let Some(Ok(_)) = body.frame().await {} };
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => {}
+        () = read => {}
+    }
+}
+
 /// What a request is answered with that a dry run does not send.
 pub(super) fn planned() -> Response<ResponseBody> {
     let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());

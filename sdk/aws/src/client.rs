@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bkhost_sdk::debug;
 use bkhost_sdk::http::{self, Method, Request, Response};
+use bkhost_sdk::{debug, info};
 
 use crate::{Backoff, Deadline, Element, Failure, Parameters};
 
@@ -67,7 +67,7 @@ impl Client {
     /// The same client that goes on for so long with a call that fails only for now, pauses included.
     #[must_use]
     pub fn patience(&self, patience: Duration) -> Self {
-        Self { patience, attempt: self.attempt.min(patience), ..self.clone() }
+        Self { patience, ..self.clone() }
     }
 
     /// Where its calls go.
@@ -170,6 +170,7 @@ impl Client {
         };
         let response = http::send(request.timeout(timeout)).map_err(|error| Failure::of_host(action, error))?;
         if response.planned {
+            info!("{action} would be called with {form}");
             return Ok(None);
         }
         answer(action, &response).map(Some)

@@ -15,6 +15,8 @@ pub enum Fault {
         /// Its message.
         message: String,
     },
+    /// The service answers with this XML, and nothing is done.
+    Answer(String),
     /// A broken proxy on the way answers with a page of HTML, and nothing is done.
     Html(u16),
     /// The call never arrives: the connection is closed, and nothing is done.
@@ -95,6 +97,7 @@ impl Fault {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Error { code, .. } => code.clone(),
+            Self::Answer(_) => "answered".to_owned(),
             Self::Html(status) => format!("html {status}"),
             Self::LoseRequest => "lost request".to_owned(),
             Self::LoseReply => "lost reply".to_owned(),

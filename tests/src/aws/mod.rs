@@ -23,6 +23,7 @@ pub struct Aws {
     proxy: Proxy,
     account: String,
     key: (String, String),
+    has_user: bool,
     // After the proxy: it stops first.
     moto: Server,
 }
@@ -68,20 +69,28 @@ impl Aws {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let account = format!("{:012}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let proxy = Proxy::start(moto.get().address(), &account);
-        Self { proxy, account, key: ("AKIAIOSFODNN7EXAMPLE".to_owned(), "secret".to_owned()), moto }
+        Self { proxy, account, key: ("AKIAIOSFODNN7EXAMPLE".to_owned(), "secret".to_owned()), has_user: false, moto }
     }
 
     /// From now on every request has to be signed by the key of [`environment`](Self::environment), which belongs to a
     /// user who may do everything. Until [`trust`](Self::trust).
     #[track_caller]
     pub fn verify(&mut self) {
+        if !self.has_user {
+            self.make_user();
+        }
+        self.moto.get().verify_after(Some(0));
+    }
+
+    #[track_caller]
+    fn make_user(&mut self) {
         let user = [("UserName", "backup")];
         self.call("iam", "CreateUser", &user);
         let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
         self.call("iam", "PutUserPolicy", &[("UserName", "backup"), ("PolicyName", "all"), ("PolicyDocument", policy)]);
         let reply = self.call("iam", "CreateAccessKey", &user);
         self.key = (reply::text(&reply, "AccessKeyId").unwrap(), reply::text(&reply, "SecretAccessKey").unwrap());
-        self.moto.get().verify_after(Some(0));
+        self.has_user = true;
     }
 
     /// Signatures are no longer looked at.

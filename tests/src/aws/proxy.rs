@@ -177,6 +177,7 @@ impl Shared {
                 Fault::Error { status, code, message } => {
                     plan = Some(Plan::Answer(reply::error(&call.service, *status, code, message)));
                 }
+                Fault::Answer(text) => plan = Some(Plan::Answer(Message::response(200, "text/xml", text))),
                 Fault::Html(status) => plan = Some(Plan::Answer(reply::html(*status))),
                 Fault::LoseRequest => plan = Some(Plan::Close),
                 Fault::LoseReply => forward.1 = true,

@@ -25,6 +25,7 @@ mod main_job;
 mod mysql;
 mod notify;
 mod prune;
+mod rds;
 mod refusals;
 mod signals;
 mod stores;

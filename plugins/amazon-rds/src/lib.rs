@@ -1,0 +1,151 @@
+//! Amazon RDS instances and Aurora clusters: a snapshot at the consistency point, and a restore that only ever makes
+//! something new. The plugin's README explains the guarantees.
+
+mod capture;
+mod check;
+mod kind;
+mod names;
+mod owned;
+mod rds;
+mod restore;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, config};
+use bkhost_sdk_aws::Client;
+use serde::{Deserialize, Serialize};
+
+use kind::Kind;
+use rds::Rds;
+use restore::Overrides;
+
+/// `[part.config]`; see `config.schema.json`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Config {
+    region: String,
+    endpoint: Option<String>,
+    instance: Option<String>,
+    cluster: Option<String>,
+    point_timeout_seconds: f64,
+    timeout_minutes: f64,
+    poll_seconds: f64,
+    restore: Overrides,
+}
+
+/// What a snapshot's state holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct State {
+    kind: Kind,
+    /// The label of the run.
+    label: String,
+    /// The database that was captured.
+    source: String,
+    /// Amazon's own id of it, which a later database of the same name does not have.
+    #[serde(default)]
+    resource: Option<String>,
+    /// How it was set up; none if only the snapshot itself is known.
+    #[serde(default)]
+    instance: Option<settings::Instance>,
+    #[serde(default)]
+    cluster: Option<settings::Cluster>,
+    /// A dry run: there is no such snapshot.
+    #[serde(default)]
+    planned: bool,
+}
+
+/// Snapshots of one RDS instance or Aurora cluster.
+struct AmazonRds {
+    kind: Kind,
+    source: String,
+    rds: Rds,
+    /// How long the snapshot may take to be taken, under the lock.
+    point: Duration,
+    /// How long it may take to be complete.
+    complete: Duration,
+    overrides: Overrides,
+    /// How the database is set up, looked at before the lock.
+    known: Option<State>,
+}
+
+fn seconds(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value).unwrap_or(Duration::MAX)
+}
+
+impl Strategy for AmazonRds {
+    type Config = Config;
+
+    fn new(config: Config) -> Result<Self> {
+        let (kind, source) = match (config.instance, config.cluster) {
+            (Some(instance), None) => (Kind::Instance, instance),
+            (None, Some(cluster)) => (Kind::Cluster, cluster),
+            (None, None) => {
+                return Err(Error::invalid_config("part.config names no database")
+                    .hint("write instance = \"<identifier>\" or cluster = \"<identifier>\""));
+            }
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid_config("part.config names an instance and a cluster")
+                    .hint("a part is one of them: an instance of an Aurora cluster is captured with its cluster"));
+            }
+        };
+        config.restore.fit(kind)?;
+        Ok(Self {
+            kind,
+            source: names::target(&source)?,
+            rds: Rds::new(Client::rds(&config.region, config.endpoint.as_deref()), seconds(config.poll_seconds)),
+            point: seconds(config.point_timeout_seconds),
+            complete: seconds(config.timeout_minutes * 60.0),
+            overrides: config.restore,
+            known: None,
+        })
+    }
+
+    fn check(&mut self) -> Result<Vec<Finding>> {
+        check::all(self)
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        self.known = None;
+        capture::ready(self)?;
+        self.known = Some(capture::look(self)?);
+        Ok(())
+    }
+
+    fn capture(&mut self, label: &str) -> Result<Snapshot> {
+        capture::capture(self, label)
+    }
+
+    fn finish(&mut self, snapshot: Snapshot) -> Result<Snapshot> {
+        capture::finish(self, snapshot)
+    }
+
+    fn open(&mut self, snapshot: &Snapshot) -> Result<Vec<Source>> {
+        Ok(vec![Source::Held(snapshot.id.clone())])
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot, _: &[Archived], to: Option<&str>) -> Result<()> {
+        restore::restore(self, snapshot, to)
+    }
+
+    fn list(&mut self) -> Result<Vec<Snapshot>> {
+        owned::list(self)
+    }
+
+    fn delete(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let state: State = snapshot.state()?;
+        if state.planned {
+            return Ok(());
+        }
+        owned::delete(self, state.kind, &snapshot.id, &state.label)
+    }
+
+    fn discard(&mut self, label: &str) -> Result<()> {
+        owned::delete(self, self.kind, &names::snapshot(label, &config::part()), label)
+    }
+}
+
+bkhost_sdk::export!(AmazonRds);
