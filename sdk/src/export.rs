@@ -67,6 +67,9 @@ macro_rules! export {
                 fn open(snapshot: $crate::Snapshot) -> $crate::Result<::std::vec::Vec<$crate::Source>> {
                     $crate::with(&STRATEGY, |s| $crate::Strategy::open(s, &snapshot))
                 }
+                fn confirm(snapshot: $crate::Snapshot) -> $crate::Result<()> {
+                    $crate::with(&STRATEGY, |s| $crate::Strategy::confirm(s, &snapshot))
+                }
                 fn close(snapshot: $crate::Snapshot) -> $crate::Result<()> {
                     $crate::with(&STRATEGY, |s| $crate::Strategy::close(s, &snapshot))
                 }

@@ -57,7 +57,18 @@ pub trait Strategy: Sized + 'static {
     /// Fails the run; the snapshot is deleted.
     fn open(&mut self, snapshot: &Snapshot) -> Result<Vec<Source>>;
 
-    /// Give back what `open` and `finish` made for reading. The snapshot itself stays. Idempotent.
+    /// Is what is being archived still what was captured? Asked every ten seconds while the sources are read, and once
+    /// more when all of them were.
+    ///
+    /// # Errors
+    /// Fails the run; the snapshot is deleted.
+    fn confirm(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let _ = snapshot;
+        Ok(())
+    }
+
+    /// Give back what `open` and `finish` made for reading. The snapshot itself stays, unless the configuration says that
+    /// it is not to outlive the archive. Idempotent.
     ///
     /// # Errors
     /// Something of it is left.

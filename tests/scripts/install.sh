@@ -12,6 +12,7 @@ packages=(
   zfs-fuse fuse                     # a ZFS without a kernel module: pools on plain files
   postgresql-15 postgresql-client-15
   mariadb-server-core mariadb-client mariadb-backup   # without mariadb-server: nothing that starts a server at boot
+  user-mode-linux lvm2 thin-provisioning-tools busybox-static kmod xfsprogs e2fsprogs   # LVM, in a kernel of its own
   zstd tar rsync attr acl           # reading archives, copying and comparing trees from outside
   git                               # the repositories of a small home
   procps util-linux                 # ps, setpriv, unshare, fsfreeze

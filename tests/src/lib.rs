@@ -21,6 +21,7 @@ mod postgres;
 mod running;
 mod simulator;
 mod tree;
+mod uml;
 mod writer;
 mod zfs;
 
@@ -32,6 +33,7 @@ pub use postgres::{Postgres, postgres};
 pub use running::{Outcome, Running, tool, until};
 pub use simulator::Simulator;
 pub use tree::listing;
+pub use uml::{is_inside, run_inside};
 pub use writer::Writer;
 pub use zfs::{Zfs, zfs};
 

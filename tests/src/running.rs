@@ -131,6 +131,13 @@ impl Running {
         }
     }
 
+    /// It may take so long, instead of a minute and a half.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Its process.
     #[must_use]
     pub fn pid(&self) -> u32 {

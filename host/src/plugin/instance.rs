@@ -233,6 +233,18 @@ impl Instance {
         opened.map_err(|e| self.breached("open", e))
     }
 
+    /// Whether what is being archived is still what was captured.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended.
+    pub async fn confirm(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let record = record::contract(snapshot);
+        self.call(Call("confirm", short), move |store, b| {
+            Box::pin(async move { b.bkhost_snapshot_strategy().call_confirm(store, &record).await })
+        })
+        .await
+    }
+
     /// Give back what was made for reading.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! From a captured part to objects in the store that were read back.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use super::part::LivePart;
@@ -12,12 +14,14 @@ use crate::archive::set::{
 use crate::archive::{self, Exclude, Format, Named, PartOptions, Written, write_part, write_stream};
 use crate::capability::Process;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plugin::Source;
+use crate::plugin::{Instance, Source};
 use crate::report::{Level, Phase};
 use crate::store::SetWriter;
 
 /// How long a process may take to end after its output has.
-const PROCESS_END: std::time::Duration = std::time::Duration::from_secs(60);
+const PROCESS_END: Duration = Duration::from_secs(60);
+/// A strategy is asked this often whether what is read is still what it captured.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What was stored of a part.
 #[derive(Default)]
@@ -49,13 +53,67 @@ pub(super) async fn store_part(
     part.snapshot = Some(snapshot.clone());
     session.reporter.message(Level::Debug, Some(&name), "finished");
     let sources = part.instance.open(&snapshot).await?;
-    let mut stored = store_sources(session, &name, sources, writer, cancel).await?;
+    // Stopped before this returns: the strategy is to find nothing in use when it cleans up.
+    let stop = cancel.child_token();
+    let storing = store_sources(session, &name, sources, writer, &stop);
+    let mut stored = confirmed(&mut part.instance, &snapshot, storing, &stop).await?;
     stored.changed.extend(&part.instance.torn());
     refuse_empty(&name, &stored)?;
     let record = record(part, snapshot, stored);
     let reader = writer.clone();
     proof::prove(&session.reporter, &record, move |file| reader.read(file), cancel).await?;
     Ok(record)
+}
+
+/// Do the work of `storing`, and have the strategy confirm all the while that what is read is what was captured.
+async fn confirmed(
+    instance: &mut Instance,
+    snapshot: &SnapshotRecord,
+    storing: impl Future<Output = Result<Stored>>,
+    stop: &CancellationToken,
+) -> Result<Stored> {
+    let mut storing = std::pin::pin!(storing);
+    let mut done = None;
+    loop {
+        if done.is_none() {
+            tokio::select! {
+                biased;
+                result = &mut storing => done = Some(result),
+                () = tokio::time::sleep(CONFIRM_INTERVAL) => {}
+            }
+        }
+        let last = done.is_some();
+        if stop.is_cancelled() {
+            return match done {
+                Some(result) => result,
+                None => storing.await,
+            };
+        }
+        // Not to be dropped half-way: nobody could enter the instance again.
+        let mut confirming = std::pin::pin!(instance.confirm(snapshot));
+        let confirmed = loop {
+            tokio::select! {
+                biased;
+                result = &mut confirming => break result,
+                result = &mut storing, if done.is_none() => done = Some(result),
+            }
+        };
+        if let Err(error) = confirmed {
+            stop.cancel();
+            let stored = match done {
+                Some(result) => result,
+                None => storing.await,
+            };
+            // What could not be read, because of that, is not the news.
+            return Err(match stored {
+                Err(failed) if failed.kind() != ErrorKind::Cancelled => error.detail("archive", failed.to_string()),
+                _ => error,
+            });
+        }
+        if let Some(result) = done.take_if(|_| last) {
+            return result;
+        }
+    }
 }
 
 async fn store_sources(

@@ -55,19 +55,22 @@ pub(super) async fn findings(
 /// If the run could not even be planned.
 pub async fn preflight(session: &Session) -> Result<Vec<Found>> {
     let Plan { application, parts, .. } = session.phase(Phase::Plan, plan::make(session)).await?;
+    // One of its own: a check that fails ends the others, and is not taken for the operator's cancel.
+    let work = session.cancel.child_token();
     let mut live = Vec::new();
     for part in &parts {
-        let purpose = Purpose { mode: Mode::DryRun, ..Purpose::plain(session.cancel.child_token()) };
+        let purpose = Purpose { mode: Mode::DryRun, ..Purpose::plain(work.clone()) };
         live.push(part.start(session, purpose).await?);
     }
-    let found = session.phase(Phase::Check, findings(&application, &mut live, &session.cancel)).await;
+    let found = session.phase(Phase::Check, findings(&application, &mut live, &work)).await;
     for part in live {
         part.stop().await;
     }
     found
 }
 
-/// Check, tell what was found, and fail if something would fail later. Returns the application's version.
+/// Check, tell what was found, and fail if something would fail later. `work` ends what the parts are doing, and is fired when a
+/// check itself fails. Returns the application's version.
 ///
 /// # Errors
 /// If there is a failure among the findings; the first one is the message, the others are details.
@@ -75,8 +78,9 @@ pub(super) async fn check(
     session: &Session,
     application: &Arc<dyn Application>,
     live: &mut [LivePart<'_>],
+    work: &CancellationToken,
 ) -> Result<Option<String>> {
-    let found = findings(application, live, &session.cancel).await?;
+    let found = findings(application, live, work).await?;
     for Found { part, finding } in &found {
         let level = match finding.severity {
             Severity::Info => Level::Info,

@@ -28,6 +28,9 @@ impl Guest for Silent {
     fn open(snapshot: Snapshot) -> Result<Vec<Source>> {
         Idle.open(&snapshot)
     }
+    fn confirm(snapshot: Snapshot) -> Result<()> {
+        Idle.confirm(&snapshot)
+    }
     fn close(snapshot: Snapshot) -> Result<()> {
         Idle.close(&snapshot)
     }

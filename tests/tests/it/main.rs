@@ -21,6 +21,7 @@ mod faults;
 mod freeze;
 mod lease;
 mod limits;
+mod lvm;
 mod main_job;
 mod mysql;
 mod notify;
