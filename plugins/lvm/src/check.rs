@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bkhost_sdk::{Error, ErrorCode, Finding, Result, config, exec};
+use bkhost_sdk::{Error, ErrorCode, Finding, Result, config, exec, warn};
 
 use crate::names::{group, snapshot_name, split, too_long};
 use crate::plan::space;
@@ -12,8 +12,12 @@ use crate::{Config, NEARLY_FULL};
 /// Directories that LVM writes to while it takes a snapshot: frozen, it would wait for itself.
 const NEEDED_BY_LVM: [&str; 7] = ["/", "/etc", "/etc/lvm", "/run", "/var", "/usr", "/dev"];
 
-pub(crate) fn check(config: &Config) -> Result<Vec<Finding>> {
-    let mut findings = vec![version()?];
+pub(crate) fn check(config: &Config, version: Option<&str>) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    match version {
+        Some(version) => findings.push(Finding::info("lvm", version)),
+        None => findings.push(Finding::failure("lvm", "does not run").hint("install lvm2; is the part run as root?")),
+    }
     if let Ok(output) = exec::run("user", &[]).and_then(exec::Output::ok)
         && output.first_line() != "0"
     {
@@ -35,16 +39,20 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn version() -> Result<Finding> {
+/// LVM's version; none if it does not run.
+pub(crate) fn version() -> Result<Option<String>> {
     match exec::run("version", &[]).and_then(exec::Output::ok) {
-        Ok(output) => Ok(Finding::info("lvm", version_of(&output.stdout))),
+        Ok(output) => Ok(Some(version_of(&output.stdout))),
         Err(error) if matches!(error.code, ErrorCode::Interrupted | ErrorCode::TimedOut) => Err(error),
-        Err(error) => Ok(Finding::from_error("lvm", error)),
+        Err(error) => {
+            warn!("{}", error.message);
+            Ok(None)
+        }
     }
 }
 
 /// `2.03.16(2) (2022-05-18)` of `  LVM version:     2.03.16(2) (2022-05-18)`.
-pub(crate) fn version_of(text: &str) -> String {
+fn version_of(text: &str) -> String {
     let named = text.lines().find_map(|line| line.trim().strip_prefix("LVM version:"));
     named.or_else(|| text.lines().next()).unwrap_or_default().trim().to_owned()
 }

@@ -14,7 +14,7 @@ mod take;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, exec, path, warn};
+use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, exec, warn};
 use serde::{Deserialize, Serialize};
 
 use names::{group, mount_directory, snapshot_name, source_name};
@@ -78,6 +78,8 @@ struct Lvm {
     plan: Option<Plan>,
     /// Snapshots and pools that the operator was told about, so that it is once.
     told: BTreeSet<String>,
+    /// LVM's version, as `check` found it.
+    version: Option<String>,
 }
 
 impl Strategy for Lvm {
@@ -85,11 +87,12 @@ impl Strategy for Lvm {
 
     fn new(config: Config) -> Result<Self> {
         config.volumes.iter().try_for_each(|volume| names::valid(volume))?;
-        Ok(Self { config, plan: None, told: BTreeSet::new() })
+        Ok(Self { config, plan: None, told: BTreeSet::new(), version: None })
     }
 
     fn check(&mut self) -> Result<Vec<Finding>> {
-        check::check(&self.config)
+        self.version = check::version()?;
+        check::check(&self.config, self.version.as_deref())
     }
 
     /// All that can be looked up is looked up before the lock, and what is dirty is written out.
@@ -154,9 +157,8 @@ impl Strategy for Lvm {
         }
         snapshot.bytes = Some(bytes);
         snapshot.set_state(&state)?;
-        let version = exec::run("version", &[])?;
-        if version.status == 0 {
-            snapshot = snapshot.version("lvm", check::version_of(&version.stdout));
+        if let Some(version) = &self.version {
+            snapshot = snapshot.version("lvm", version);
         }
         Ok(snapshot)
     }
@@ -287,11 +289,6 @@ impl Lvm {
             }
         }
     }
-}
-
-/// Remove a directory of the staging area if it is empty, which is to say: only when nothing is mounted there any more.
-fn remove_directory(directory: &str) {
-    let _ = std::fs::remove_dir(path::local(directory));
 }
 
 fn gone(name: &str) -> Error {

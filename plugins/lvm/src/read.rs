@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bkhost_sdk::{Error, Result, exec, path, retry};
 
+use crate::Captured;
 use crate::names::{mount_directory, snapshot_name};
 use crate::own::busy;
-use crate::{Captured, remove_directory};
 
 /// How long to wait for a mount that is still in use.
 const BUSY: Duration = Duration::from_secs(30);
@@ -48,10 +48,10 @@ pub(crate) fn unmount(what: &str, n: usize) -> Result<()> {
                 ["not mounted", "not found", "no mount point"].iter().any(|words| output.stderr.contains(words));
             if output.status != 0 && nothing { Ok(false) } else { output.ok().map(|output| !output.planned) }
         })?;
-        if !mounted {
+        // What something is mounted on cannot be removed.
+        if std::fs::remove_dir(path::local(&directory)).is_ok() || !mounted {
             break;
         }
     }
-    remove_directory(&directory);
     Ok(())
 }

