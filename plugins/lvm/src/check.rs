@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bkhost_sdk::{Error, ErrorCode, Finding, Result, config, exec, warn};
+use bkhost_sdk::{Error, ErrorCode, Finding, Result, Severity, config, exec, warn};
 
 use crate::names::{group, snapshot_name, split, too_long};
 use crate::plan::space;
 use crate::report::{self, Kind, Mount, Volume};
-use crate::{Config, NEARLY_FULL};
+use crate::{Config, NEARLY_FULL, take};
 
 /// Directories that LVM writes to while it takes a snapshot: frozen, it would wait for itself.
 const NEEDED_BY_LVM: [&str; 7] = ["/", "/etc", "/etc/lvm", "/run", "/var", "/usr", "/dev"];
@@ -29,12 +29,21 @@ pub(crate) fn check(config: &Config, version: Option<&str>) -> Result<Vec<Findin
     {
         findings.push(Finding::from_error("dmsetup", error));
     }
+    let directories: Vec<_> = (0..config.volumes.len()).map(take::directory).collect();
     let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for volume in &config.volumes {
         groups.entry(group(volume)).or_default().push(volume);
     }
     for (group, volumes) in groups {
-        findings.extend(self::group_of(group, &volumes, config)?);
+        findings.extend(group_of(group, &volumes, config)?);
+    }
+    // What is wrong with a volume is said in other words already.
+    let sound = !findings.iter().any(|finding| finding.severity == Severity::Failure);
+    if sound
+        && config.volumes.len() > 1
+        && let Err(error) = bkhost_sdk::can_freeze(&directories)
+    {
+        findings.push(Finding::from_error("volumes", error));
     }
     Ok(findings)
 }

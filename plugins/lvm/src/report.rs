@@ -67,6 +67,11 @@ impl Volume {
         !matches!(self.flag(4), '-' | 'X' | 'd' | 'i')
     }
 
+    /// Nothing is read from it or written to it until it is resumed.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.flag(4) == 's'
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.flag(5) == 'o'
     }

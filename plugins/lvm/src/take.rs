@@ -1,11 +1,12 @@
 //! Taking the snapshots.
 
-use bkhost_sdk::{Error, ErrorCode, Result, config, exec, now, path, warn};
+use bkhost_sdk::{Error, ErrorCode, Result, config, exec, now, path};
 
 use crate::names::snapshot_name;
 use crate::plan::{Plan, Planned};
+use crate::report;
 
-/// Names the volume that is suspended by us, for as long as it is.
+/// Names the volume that is being captured, and so suspended for a moment.
 const SUSPENDED: &str = "/state/suspended";
 
 /// When the snapshots were taken.
@@ -28,15 +29,15 @@ pub(crate) fn directory(n: usize) -> String {
 pub(crate) fn take(plan: &Plan, label: &str) -> Result<Taken> {
     if let [only] = &plan.volumes[..] {
         let at = now();
-        let planned = snapshot(only, label)?;
+        let planned = marked(only, || snapshot(only, label))?;
         return Ok(Taken { at, planned });
     }
     let directories: Vec<_> = (0..plan.volumes.len()).map(directory).collect();
-    let frozen = freeze(&directories)?;
+    let frozen = bkhost_sdk::freeze(&directories)?;
     let at = now();
     let mut planned = false;
     let outcome = plan.volumes.iter().try_for_each(|volume| {
-        planned = frozen_snapshot(volume, label)?;
+        planned = marked(volume, || frozen_snapshot(volume, label))?;
         Ok(())
     });
     let thawed = frozen.thaw();
@@ -60,21 +61,27 @@ fn snapshot(volume: &Planned, label: &str) -> Result<bool> {
     Ok(planned)
 }
 
-/// LVM suspends a volume for its snapshot, and has the kernel freeze its file system for that. Kernels before 6.8 refuse to freeze one
-/// that is frozen already, and LVM does not recover from that. So the volume is suspended here first, without freezing it
-/// again: LVM then leaves that step out, and lets the volume go on at its end as always.
+/// LVM suspends a volume for its snapshot, and has the kernel freeze its file system for that. Kernels before 6.8 refuse to
+/// freeze one that is frozen already, and LVM does not recover from that. So the volume is suspended here first, without
+/// freezing it again: LVM then leaves that step out, and lets the volume go on at its end as always.
 fn frozen_snapshot(volume: &Planned, label: &str) -> Result<bool> {
-    let marker = path::local(SUSPENDED);
-    std::fs::write(&marker, &volume.name).map_err(|error| Error::io(format!("writing {SUSPENDED}"), &error))?;
     let outcome = exec::run("suspend", &[("volume", &volume.name)])
         .and_then(exec::Output::ok)
         .and_then(|_| snapshot(volume, label));
     if outcome.is_err() {
         resume(&volume.name)?;
     }
-    // One that stays has the volume resumed once more, to no harm.
-    let _ = std::fs::remove_file(&marker);
     outcome
+}
+
+/// Do what suspends a volume, by LVM or by us, so that whoever comes after a crash knows of it.
+fn marked(volume: &Planned, work: impl FnOnce() -> Result<bool>) -> Result<bool> {
+    let marker = path::local(SUSPENDED);
+    std::fs::write(&marker, &volume.name).map_err(|error| Error::io(format!("writing {SUSPENDED}"), &error))?;
+    let planned = work()?;
+    // One that stays has the volume looked at once more, to no harm.
+    let _ = std::fs::remove_file(&marker);
+    Ok(planned)
 }
 
 fn resume(volume: &str) -> Result<()> {
@@ -85,19 +92,17 @@ fn resume(volume: &str) -> Result<()> {
     })
 }
 
-/// A run that died between suspending a volume and taking its snapshot left it suspended.
+/// A run that died in the middle of a capture may have left a volume suspended.
 pub(crate) fn resume_what_was_left() -> Result<()> {
     let marker = path::local(SUSPENDED);
-    let volume = match std::fs::read_to_string(&marker) {
-        Ok(volume) => volume,
+    let name = match std::fs::read_to_string(&marker) {
+        Ok(name) => name,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::io(format!("reading {SUSPENDED}"), &error)),
     };
-    if volume.is_empty() {
-        // Cut off while it was written, and so before anything was suspended.
-        warn!("{SUSPENDED} is empty");
-    } else {
-        resume(&volume)?;
+    // Cut off while it was written, it is empty: then nothing was suspended yet.
+    if !name.is_empty() && report::volume(&name)?.is_some_and(|volume| volume.is_suspended()) {
+        resume(&name)?;
     }
     let _ = std::fs::remove_file(&marker);
     Ok(())
@@ -117,14 +122,4 @@ fn explain(error: Error) -> Error {
     } else {
         error
     }
-}
-
-struct Frozen;
-impl Frozen {
-    fn thaw(self) -> Result<()> {
-        Ok(())
-    }
-}
-fn freeze(_: &[String]) -> Result<Frozen> {
-    Err(Error::unsupported("not yet"))
 }

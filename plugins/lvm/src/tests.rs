@@ -133,6 +133,20 @@ impl Host for Machine {
         }
     }
 
+    fn freeze(&mut self, directories: &[String]) -> Result<()> {
+        self.0.borrow_mut().calls.push(format!("freeze {}", directories.join(" ")));
+        Ok(())
+    }
+
+    fn can_freeze(&mut self, _: &[String]) -> Result<()> {
+        Ok(())
+    }
+
+    fn thaw(&mut self, _: &[String]) -> Result<()> {
+        self.0.borrow_mut().calls.push("thaw".into());
+        Ok(())
+    }
+
     fn extract(&mut self, _: &str, _: &str) -> Result<u64> {
         if self.0.borrow().damaged { Err(Error::corrupt("damaged")) } else { Ok(1) }
     }
@@ -187,7 +201,10 @@ fn called(machine: &Machine, command: &str) -> Vec<String> {
 }
 
 fn archived(names: &[&str]) -> Vec<Archived> {
-    names.iter().map(|&name| Archived { name: name.into(), form: ArchivedForm::Tree, bytes: 1 }).collect()
+    names
+        .iter()
+        .map(|&name| Archived { name: name.into(), form: ArchivedForm::Tree, bytes: 1, set: "s".into() })
+        .collect()
 }
 
 #[test]
@@ -331,12 +348,51 @@ fn a_restore_makes_new_volumes_and_takes_them_back_when_it_fails() {
 }
 
 #[test]
+fn several_volumes_are_frozen_before_the_first_snapshot_and_until_after_the_last() {
+    let machine = machine();
+    at(&machine, "pair", &["vg/a", "vg/t"], false, |lvm| {
+        lvm.prepare().unwrap();
+        machine.0.borrow_mut().calls.clear();
+        lvm.capture(LABEL).unwrap();
+        assert!(!path::local("/state/suspended").exists());
+    });
+    let expected = [
+        "freeze /source/volume/0 /source/volume/1",
+        "suspend vg/a",
+        "snapshot-classic vg/avg/a-bkhost-i-1",
+        "suspend vg/t",
+        "snapshot-thin vg/tvg/t-bkhost-i-1",
+        "thaw",
+    ];
+    assert_eq!(machine.0.borrow().calls, expected);
+}
+
+#[test]
+fn a_capture_that_fails_at_its_second_snapshot_leaves_none_and_nothing_suspended() {
+    let machine = machine();
+    machine.0.borrow_mut().refused = Some("vg/t");
+    at(&machine, "half", &["vg/a", "vg/t"], false, |lvm| {
+        let error = lvm.capture(LABEL).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Conflict);
+    });
+    assert!(snapshots(&machine).is_empty());
+    assert_eq!(called(&machine, "resume"), ["resume vg/t"]);
+    assert_eq!(called(&machine, "thaw").len(), 1);
+}
+
+#[test]
 fn what_a_dead_run_has_suspended_is_resumed() {
     let machine = machine();
     at(&machine, "resume", &["vg/a"], false, |lvm| {
         lvm.discard(LABEL).unwrap();
         assert!(called(&machine, "resume").is_empty());
-        std::fs::write(path::local("/state/suspended"), "vg/a").unwrap();
+        let marker = path::local("/state/suspended");
+        // It died before or after that.
+        std::fs::write(&marker, "vg/a").unwrap();
+        lvm.discard(LABEL).unwrap();
+        assert!(called(&machine, "resume").is_empty() && !marker.exists());
+        std::fs::write(&marker, "vg/a").unwrap();
+        machine.0.borrow_mut().volumes.get_mut("vg/a").unwrap().attr = "owi-sos---";
         lvm.discard(LABEL).unwrap();
         lvm.discard(LABEL).unwrap();
     });

@@ -12,6 +12,7 @@ mod keep;
 mod mounts;
 mod own;
 mod place;
+mod suspended;
 mod tool;
 
 use std::path::PathBuf;

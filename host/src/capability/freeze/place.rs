@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::mounts::{self, Mount};
+use super::suspended;
 use super::tool::{self, Failure, Way};
 use crate::capability::{CallError, Code};
 
@@ -67,6 +68,7 @@ pub async fn thaw(place: &Place) -> Result<bool, CallError> {
             .hint(format!("as root: fsfreeze --unfreeze {place}"))
     };
     let path = place.path().map_err(|e| stuck(e.to_string()))?;
+    suspended::resume(&place.device).await;
     match tool::fsfreeze(Way::Thaw, &path, None, PATIENCE, &CancellationToken::new()).await {
         Ok(()) => Ok(true),
         Err(Failure::NotFrozen) => Ok(false),
