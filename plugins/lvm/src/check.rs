@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bkhost_sdk::{Error, ErrorCode, Finding, Result, Severity, config, exec, warn};
 
 use crate::names::{group, snapshot_name, split, too_long};
-use crate::plan::space;
+use crate::plan::{Plan, space};
 use crate::report::{self, Kind, Mount, Volume};
 use crate::{Config, NEARLY_FULL, take};
 
@@ -29,7 +29,6 @@ pub(crate) fn check(config: &Config, version: Option<&str>) -> Result<Vec<Findin
     {
         findings.push(Finding::from_error("dmsetup", error));
     }
-    let directories: Vec<_> = (0..config.volumes.len()).map(take::directory).collect();
     let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for volume in &config.volumes {
         groups.entry(group(volume)).or_default().push(volume);
@@ -39,13 +38,23 @@ pub(crate) fn check(config: &Config, version: Option<&str>) -> Result<Vec<Findin
     }
     // What is wrong with a volume is said in other words already.
     let sound = !findings.iter().any(|finding| finding.severity == Severity::Failure);
-    if sound
-        && config.volumes.len() > 1
-        && let Err(error) = bkhost_sdk::can_freeze(&directories)
-    {
-        findings.push(Finding::from_error("volumes", error));
+    if sound && config.volumes.len() > 1 {
+        findings.extend(together(config)?);
     }
     Ok(findings)
+}
+
+/// Whether several volumes can be captured at one instant.
+fn together(config: &Config) -> Result<Option<Finding>> {
+    let plan = Plan::make(config)?;
+    let classic = plan.volumes.iter().enumerate().filter(|(_, volume)| volume.pool.is_none());
+    let directories: Vec<_> = classic.map(|(n, _)| take::directory(n)).collect();
+    let error = if plan.volumes.len() - directories.len() > 1 {
+        Some(take::several_thin())
+    } else {
+        bkhost_sdk::can_freeze(&directories).err()
+    };
+    Ok(error.map(|error| Finding::from_error("volumes", error)))
 }
 
 /// LVM's version; none if it does not run.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bkhost_sdk::exec::Output;
 use bkhost_sdk::{Error, ErrorCode, Result, exec, retry, warn};
 
 use crate::names::snapshot_name;
@@ -25,6 +26,15 @@ pub(crate) fn each<T>(all: impl Iterator<Item = T>, mut work: impl FnMut(T) -> R
     outcome
 }
 
+/// The output of a command of LVM that succeeded. LVM's last words are often a warning, and not why it failed.
+pub(crate) fn ok(mut output: Output) -> Result<Output> {
+    let told: Vec<_> = output.stderr.lines().filter(|line| !line.trim_start().starts_with("WARNING:")).collect();
+    if output.status != 0 && !told.is_empty() {
+        output.stderr = told.join("\n");
+    }
+    output.ok()
+}
+
 /// The space that a snapshot takes, in bytes.
 pub(crate) fn space(snapshot: &Volume) -> u64 {
     match (snapshot.kind(), snapshot.used()) {
@@ -33,12 +43,6 @@ pub(crate) fn space(snapshot: &Volume) -> u64 {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a rough figure"
-)]
 fn percent(of: u64, percent: f64) -> u64 {
     (of as f64 * percent / 100.0) as u64
 }
@@ -78,7 +82,7 @@ pub(crate) fn remove(volume: &str, label: &str, uuid: Option<&str>) -> Result<()
     let name = snapshot_name(volume, label);
     retry(BUSY, busy, || {
         let output = exec::run("remove", &[("snapshot", &name)])?;
-        if output.stderr.contains("Failed to find logical volume") { Ok(()) } else { output.ok().map(drop) }
+        if output.stderr.contains("Failed to find logical volume") { Ok(()) } else { ok(output).map(drop) }
     })
     .map_err(|error| if busy(&error) { error.code(ErrorCode::Conflict).hint(in_use(&name)) } else { error })
 }
@@ -93,7 +97,7 @@ pub(crate) fn put_to_rest(captured: &Captured, label: &str) -> Result<()> {
         return Ok(());
     }
     let name = snapshot_name(&captured.volume, label);
-    retry(BUSY, busy, || exec::run("deactivate", &[("snapshot", &name)])?.ok().map(drop))
+    retry(BUSY, busy, || ok(exec::run("deactivate", &[("snapshot", &name)])?).map(drop))
 }
 
 /// Whether a command failed because something is still in use.

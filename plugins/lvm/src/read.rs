@@ -6,7 +6,7 @@ use bkhost_sdk::{Error, Result, exec, path, retry};
 
 use crate::Captured;
 use crate::names::{mount_directory, snapshot_name};
-use crate::own::busy;
+use crate::own::{busy, ok};
 
 /// How long to wait for a mount that is still in use.
 const BUSY: Duration = Duration::from_secs(30);
@@ -19,7 +19,7 @@ pub(crate) fn mount(n: usize, captured: &Captured, label: &str) -> Result<()> {
     unmount("snapshot", n)?;
     let name = snapshot_name(&captured.volume, label);
     if captured.pool.is_some() {
-        exec::run("activate", &[("snapshot", &name)])?.ok()?;
+        ok(exec::run("activate", &[("snapshot", &name)])?)?;
     }
     let directory = mount_directory("snapshot", n);
     create(&directory)?;

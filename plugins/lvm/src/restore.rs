@@ -18,7 +18,7 @@ pub(crate) fn in_place(state: &State) -> Result<()> {
     }
     for (n, captured) in state.volumes.iter().enumerate() {
         let name = snapshot_name(&captured.volume, &state.label);
-        let merged = retry(BUSY, busy, || exec::run("merge", &[("snapshot", &name)])?.ok().map(drop))
+        let merged = retry(BUSY, busy, || own::ok(exec::run("merge", &[("snapshot", &name)])?).map(drop))
             .and_then(|()| finished(captured, &name));
         merged.map_err(|error| match n {
             0 => error,
@@ -68,7 +68,7 @@ fn may_merge(captured: &Captured, state: &State) -> Result<()> {
         ))
         .hint(format!("stop the application and unmount it: umount {}", mount.target)));
     }
-    if origin.is_open() && origin.kind() == Kind::Thin || found.is_open() && found.kind() == Kind::Thin {
+    if [origin, &found].iter().any(|one| one.kind() == Kind::Thin && one.is_open()) {
         return Err(Error::conflict(format!("{volume} or its snapshot is in use")).hint(own::in_use(volume)));
     }
     let others: Vec<_> = all
@@ -105,7 +105,7 @@ pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()>
     let outcome = filled.and(unmounted);
     if outcome.is_err() {
         for target in made.iter().rev() {
-            let removed = retry(BUSY, busy, || exec::run("remove-target", &[("volume", target)])?.ok().map(drop));
+            let removed = retry(BUSY, busy, || own::ok(exec::run("remove-target", &[("volume", target)])?).map(drop));
             if let Err(error) = removed {
                 warn!("{target} is left of the failed restore: {}", error.message);
             }
@@ -150,7 +150,7 @@ fn fill(steps: &[Step<'_>], made: &mut Vec<String>) -> Result<()> {
             Some(pool) => exec::run("create-thin", &[("volume", target), ("size", &size), ("pool", &pool)])?,
             None => exec::run("create", &[("volume", target), ("size", &size)])?,
         };
-        created.ok().map_err(explain)?;
+        own::ok(created).map_err(explain)?;
         made.push(target.clone());
         match captured.fstype.as_str() {
             "xfs" => exec::run("make-xfs", &[("volume", target)])?,

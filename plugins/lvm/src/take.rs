@@ -4,7 +4,7 @@ use bkhost_sdk::{Error, ErrorCode, Result, config, exec, now, path};
 
 use crate::names::snapshot_name;
 use crate::plan::{Plan, Planned};
-use crate::report;
+use crate::{own, report};
 
 /// Names the volume that is being captured, and so suspended for a moment.
 const SUSPENDED: &str = "/state/suspended";
@@ -26,23 +26,42 @@ pub(crate) fn directory(n: usize) -> String {
 /// Take all snapshots. LVM freezes the file system of a volume for its own snapshot. Those of several volumes are frozen
 /// together before the first snapshot, and stay so until after the last: what is in one snapshot and was written before
 /// something that is in another, is then in both, and nothing was written in between.
+///
+/// A thin volume is not frozen by the host, and captured last: whatever it holds by then that followed something on one of the
+/// others, followed what was there before the freeze. There can be one such volume.
 pub(crate) fn take(plan: &Plan, label: &str) -> Result<Taken> {
     if let [only] = &plan.volumes[..] {
         let at = now();
         let planned = marked(only, || snapshot(only, label))?;
         return Ok(Taken { at, planned });
     }
-    let directories: Vec<_> = (0..plan.volumes.len()).map(directory).collect();
+    let all = || plan.volumes.iter().enumerate();
+    let last: Vec<_> = all().filter(|(_, volume)| volume.pool.is_some()).map(|(_, volume)| volume).collect();
+    if last.len() > 1 {
+        return Err(several_thin());
+    }
+    let frozen = all().filter(|(_, volume)| volume.pool.is_none());
+    let (directories, together): (Vec<_>, Vec<_>) = frozen.map(|(n, volume)| (directory(n), volume)).unzip();
     let frozen = bkhost_sdk::freeze(&directories)?;
     let at = now();
     let mut planned = false;
-    let outcome = plan.volumes.iter().try_for_each(|volume| {
-        planned = marked(volume, || frozen_snapshot(volume, label))?;
-        Ok(())
-    });
+    let outcome = together
+        .into_iter()
+        .try_for_each(|volume| {
+            planned = marked(volume, || frozen_snapshot(volume, label))?;
+            Ok(())
+        })
+        .and_then(|()| last.into_iter().try_for_each(|volume| marked(volume, || snapshot(volume, label)).map(drop)));
     let thawed = frozen.thaw();
     outcome.and(thawed)?;
     Ok(Taken { at, planned })
+}
+
+/// LVM sends the pool its orders in the step that it leaves out for a volume that is suspended already, and so cannot take
+/// a snapshot of a thin volume that is frozen.
+pub(crate) fn several_thin() -> Error {
+    Error::unsupported("several thin volumes cannot be captured at one instant: LVM takes no snapshot of a frozen one")
+        .hint("one thin volume may go with any number of classic ones: give the others parts of their own")
 }
 
 fn snapshot(volume: &Planned, label: &str) -> Result<bool> {
@@ -57,7 +76,7 @@ fn snapshot(volume: &Planned, label: &str) -> Result<bool> {
         .slot("volume", &volume.name)
         .run()?;
     let planned = output.planned;
-    output.ok().map_err(explain)?;
+    own::ok(output).map_err(explain)?;
     Ok(planned)
 }
 

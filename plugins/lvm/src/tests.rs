@@ -350,17 +350,20 @@ fn a_restore_makes_new_volumes_and_takes_them_back_when_it_fails() {
 #[test]
 fn several_volumes_are_frozen_before_the_first_snapshot_and_until_after_the_last() {
     let machine = machine();
-    at(&machine, "pair", &["vg/a", "vg/t"], false, |lvm| {
+    at(&machine, "pair", &["vg/t", "vg/a", "vg/x"], false, |lvm| {
+        let findings = lvm.check().unwrap();
+        assert!(findings.iter().all(|finding| finding.severity == Severity::Info), "{findings:?}");
         lvm.prepare().unwrap();
         machine.0.borrow_mut().calls.clear();
         lvm.capture(LABEL).unwrap();
         assert!(!path::local("/state/suspended").exists());
     });
     let expected = [
-        "freeze /source/volume/0 /source/volume/1",
+        "freeze /source/volume/1 /source/volume/2",
         "suspend vg/a",
         "snapshot-classic vg/avg/a-bkhost-i-1",
-        "suspend vg/t",
+        "suspend vg/x",
+        "snapshot-classic vg/xvg/x-bkhost-i-1",
         "snapshot-thin vg/tvg/t-bkhost-i-1",
         "thaw",
     ];
@@ -368,15 +371,27 @@ fn several_volumes_are_frozen_before_the_first_snapshot_and_until_after_the_last
 }
 
 #[test]
+fn several_thin_volumes_are_refused() {
+    let machine = machine();
+    machine.0.borrow_mut().volumes.insert("vg/t2".into(), Lv { attr: "Vwi-aotz--", pool: "pool", ..Lv::default() });
+    machine.0.borrow_mut().mounted.insert("vg/t2".into(), "ext4");
+    at(&machine, "thins", &["vg/t", "vg/t2"], false, |lvm| {
+        assert!(lvm.check().unwrap().iter().any(|finding| finding.message.contains("several thin volumes")));
+        assert_eq!(lvm.capture(LABEL).unwrap_err().code, ErrorCode::Unsupported);
+    });
+    assert!(snapshots(&machine).is_empty());
+}
+
+#[test]
 fn a_capture_that_fails_at_its_second_snapshot_leaves_none_and_nothing_suspended() {
     let machine = machine();
-    machine.0.borrow_mut().refused = Some("vg/t");
-    at(&machine, "half", &["vg/a", "vg/t"], false, |lvm| {
+    machine.0.borrow_mut().refused = Some("vg/x");
+    at(&machine, "half", &["vg/a", "vg/x"], false, |lvm| {
         let error = lvm.capture(LABEL).unwrap_err();
         assert_eq!(error.code, ErrorCode::Conflict);
     });
     assert!(snapshots(&machine).is_empty());
-    assert_eq!(called(&machine, "resume"), ["resume vg/t"]);
+    assert_eq!(called(&machine, "resume"), ["resume vg/x"]);
     assert_eq!(called(&machine, "thaw").len(), 1);
 }
 
