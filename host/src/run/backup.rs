@@ -297,8 +297,10 @@ impl Run<'_> {
     }
 
     async fn phases(&self, live: &mut [LivePart<'_>]) -> Result<SetManifest> {
-        let version =
-            self.session.phase(Phase::Check, super::check::check(self.session, &self.application, live, &self.work)).await?;
+        let version = self
+            .session
+            .phase(Phase::Check, super::check::check(self.session, &self.application, live, &self.work))
+            .await?;
         self.session
             .phase(
                 Phase::Prepare,
