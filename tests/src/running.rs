@@ -106,6 +106,7 @@ pub struct Running {
     stderr: Text,
     what: String,
     start: Instant,
+    limit: Duration,
 }
 
 impl Running {
@@ -128,6 +129,7 @@ impl Running {
             child,
             what,
             start,
+            limit: LIMIT,
         }
     }
 
@@ -238,7 +240,7 @@ impl Running {
 
     #[track_caller]
     fn in_time(&self, since: Instant, what: &str) {
-        assert!(since.elapsed() < LIMIT, "{what} within {LIMIT:?}: {}", self.report());
+        assert!(since.elapsed() < self.limit, "{what} within {:?}: {}", self.limit, self.report());
     }
 
     fn report(&self) -> String {
