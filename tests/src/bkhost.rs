@@ -225,6 +225,12 @@ impl Bkhost {
         names
     }
 
+    /// What the guards of dead runs have told, as far as they did.
+    #[must_use]
+    pub fn guard_log(&self) -> String {
+        std::fs::read_to_string(self.state().join("guard.log")).unwrap_or_default()
+    }
+
     /// No run of this instance has left a child, by what the journals say.
     #[track_caller]
     pub fn no_child_left(&self) {

@@ -185,6 +185,11 @@ impl Running {
         self.says(&format!(r#""event":"phase-started","phase":"{phase}""#));
     }
 
+    /// Its time begins again: it was not meant to end so far.
+    pub fn begin_again(&mut self) {
+        self.start = Instant::now();
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

@@ -109,7 +109,8 @@ impl Simulator {
     }
 
     /// Stop it, as an operator does.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
+        self.running.begin_again();
         self.running.signal(rustix::process::Signal::TERM);
         let _ = self.running.end().ok();
     }

@@ -12,7 +12,7 @@ pub mod simulator;
 mod token;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -141,11 +141,12 @@ pub trait Application: Send + Sync {
     /// If it could not be locked; the application is then as it was found, or the error says that this is not known.
     async fn lock(&self, hooks: &Hooks) -> Result<Arc<dyn Lock>>;
 
-    /// Goes on with a lock that another process of this run took.
+    /// Goes on with a lock that another process of this run took, and that was asked for at `began`: of the two clocks,
+    /// the one that nobody sets.
     ///
     /// # Errors
     /// If `held` is not this application's, or not locked.
-    fn adopt(&self, held: Held, hooks: &Hooks) -> Result<Arc<dyn Lock>>;
+    fn adopt(&self, held: Held, began: Instant, hooks: &Hooks) -> Result<Arc<dyn Lock>>;
 
     /// Gives the application back, knowing only what was noted, from any process. Retries until the application
     /// confirms it, says that no such lock exists, or `patience` is over. Idempotent. Ignores the cancellation.

@@ -50,7 +50,7 @@ impl Application for NoApplication {
         Ok(Arc::new(Unlocked))
     }
 
-    fn adopt(&self, _: Held, _: &Hooks) -> Result<Arc<dyn Lock>> {
+    fn adopt(&self, _: Held, _: std::time::Instant, _: &Hooks) -> Result<Arc<dyn Lock>> {
         Err(Error::new(ErrorKind::Internal, "there is no application that could be locked"))
     }
 

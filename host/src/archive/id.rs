@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -30,6 +31,20 @@ impl SetId {
         let part = i64::from(now.subsec_nanosecond()) * 4096 / 1_000_000_000;
         let time = now.to_zoned(TimeZone::UTC).strftime("%Y%m%d-%H%M%S").to_string();
         Ok(Self(format!("{time}-{part:03x}{random:03x}")))
+    }
+
+    /// This id, or, where the clock was set back and it would sort before `newest`, one a second after that.
+    #[must_use]
+    pub fn after(self, newest: &Self) -> Self {
+        if self > *newest {
+            return self;
+        }
+        let next = newest.0.get(..15).and_then(|time| DateTime::strptime("%Y%m%d-%H%M%S", time).ok());
+        // An id that is no date is nobody's: it was not made by a clock.
+        match next.and_then(|time| time.checked_add(1.second()).ok()).zip(self.0.get(15..)) {
+            Some((time, tail)) => Self(format!("{}{tail}", time.strftime("%Y%m%d-%H%M%S"))),
+            None => self,
+        }
     }
 
     /// The id as text.
@@ -126,6 +141,21 @@ mod tests {
             })
             .collect();
         assert!(ids.is_sorted(), "{ids:?}");
+    }
+
+    #[test]
+    fn an_id_sorts_after_the_newest_whatever_the_clock_says() {
+        let id = |text: &str| text.parse::<SetId>().unwrap();
+        let now = id("20261121-014200-4f2a9c");
+        for (newest, next) in [
+            ("20261121-014159-ffffff", "20261121-014200-4f2a9c"),
+            ("20261121-014200-4f2a9c", "20261121-014201-4f2a9c"),
+            ("20271231-235959-000000", "20280101-000000-4f2a9c"),
+            // Not of any clock.
+            ("99999999-999999-ffffff", "20261121-014200-4f2a9c"),
+        ] {
+            assert_eq!(now.clone().after(&id(newest)), id(next), "{newest}");
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 mod freeze;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +29,9 @@ use super::{
     Witness,
 };
 use crate::report::{Event, Level, Reporter};
+
+/// So many different denials are remembered: a guest must not fill the host's memory with them.
+const DENIALS: usize = 100;
 
 /// Whether things really happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub struct Gate {
     freezes: Freezes,
     base: OnceCell<Vec<Root>>,
     sources: OnceCell<Sources>,
+    /// What was denied, in its words.
+    denied: Mutex<BTreeSet<String>>,
 }
 
 /// The directories below `/source`.
@@ -95,6 +101,7 @@ impl Gate {
             freezes: Freezes::default(),
             base: OnceCell::new(),
             sources: OnceCell::new(),
+            denied: Mutex::default(),
         }
     }
 
@@ -227,6 +234,13 @@ impl Gate {
         }
     }
 
+    /// Whether this text repeats something that was denied.
+    #[must_use]
+    pub fn has_denied(&self, text: &str) -> bool {
+        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        denied.iter().any(|message| text.contains(message))
+    }
+
     /// Every denial is in the report, whatever the guest makes of it.
     fn audited<T>(&self, result: Result<T, CallError>) -> Result<T, CallError> {
         if let Err(e) = &result
@@ -234,6 +248,10 @@ impl Gate {
         {
             let text = format!("denied: {}", e.message);
             self.reporter.message(Level::Warning, Some(self.rights.part()), text);
+            let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+            if denied.len() < DENIALS {
+                denied.insert(e.message.clone());
+            }
         }
         result
     }

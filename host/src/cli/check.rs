@@ -6,7 +6,7 @@ use super::args::Adhoc;
 use super::context::Context;
 use super::output;
 use crate::application::Severity;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::notify::Channels;
 use crate::run::{self, Found};
 
@@ -40,10 +40,9 @@ pub(super) fn judge(findings: &[Found]) -> Result<ExitCode> {
     let Some(first) = failures.first() else {
         return Ok(ExitCode::SUCCESS);
     };
-    let kind = if first.part.is_some() { ErrorKind::Plugin } else { ErrorKind::Application };
     let whom = first.part.as_ref().map_or_else(|| "application".to_owned(), |part| format!("part `{part}`"));
     Err(Error::new(
-        kind,
+        first.finding.kind,
         format!(
             "a run would fail: {} of the findings above are failures; the first: {whom}: {}: {}",
             failures.len(),

@@ -159,7 +159,14 @@ impl Instance {
         if reported.len() > MAX_ITEMS {
             return Err(self.breached("check", breach(format!("{} findings; {MAX_ITEMS} are allowed", reported.len()))));
         }
-        findings.extend(reported.into_iter().map(record::finding));
+        findings.extend(reported.into_iter().map(|finding| {
+            let mut finding = record::finding(finding);
+            // The guest tells in its own words what it was refused; what that was the gate knows.
+            if self.gate.has_denied(&finding.message) {
+                finding.kind = ErrorKind::Denied;
+            }
+            finding
+        }));
         Ok(findings)
     }
 
@@ -169,6 +176,7 @@ impl Instance {
             .into_iter()
             .map(|(subject, e)| Finding {
                 severity: if e.code == Code::Denied { Severity::Failure } else { Severity::Warning },
+                kind: Error::from(e.clone()).kind(),
                 subject,
                 message: e.message,
                 hint: e.hint,

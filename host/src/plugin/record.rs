@@ -30,6 +30,7 @@ pub(super) fn finding(f: types::Finding) -> Finding {
     };
     Finding {
         severity,
+        kind: ErrorKind::Plugin,
         subject: text::line(&f.subject, 200),
         message: text::line(&f.message, 2000),
         hint: f.hint.map(|hint| text::block(&hint, 4000)),

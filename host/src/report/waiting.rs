@@ -12,11 +12,16 @@ use super::{Event, Reporter};
 const EVERY: Duration = Duration::from_secs(4);
 
 /// Awaits `future`, and reports every few seconds meanwhile that `what` is waited for, and since when.
-pub async fn waiting<F: Future>(reporter: &Reporter, what: &str, future: F) -> F::Output {
+pub async fn waiting<F: Future>(reporter: &Reporter, what: impl Fn() -> String, future: F) -> F::Output {
     waiting_every(EVERY, reporter, what, future).await
 }
 
-async fn waiting_every<F: Future>(every: Duration, reporter: &Reporter, what: &str, future: F) -> F::Output {
+async fn waiting_every<F: Future>(
+    every: Duration,
+    reporter: &Reporter,
+    what: impl Fn() -> String,
+    future: F,
+) -> F::Output {
     let start = Instant::now();
     let mut ticks = interval_at(start + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -27,7 +32,7 @@ async fn waiting_every<F: Future>(every: Duration, reporter: &Reporter, what: &s
             output = &mut future => return output,
             _ = ticks.tick() => {
                 let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-                reporter.event(&Event::Waiting { what: what.to_owned(), millis });
+                reporter.event(&Event::Waiting { what: what(), millis });
             }
         }
     }
@@ -54,10 +59,11 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let reporter = Reporter::new(vec![Box::new(Beats(Arc::clone(&told)))]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let value = runtime.block_on(waiting_every(Duration::from_millis(every), &reporter, "a server", async {
-            tokio::time::sleep(Duration::from_millis(millis)).await;
-            millis
-        }));
+        let value =
+            runtime.block_on(waiting_every(Duration::from_millis(every), &reporter, || "a server".to_owned(), async {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                millis
+            }));
         assert_eq!(value, millis);
         told.lock().unwrap().clone()
     }

@@ -1,7 +1,7 @@
 //! A backup, from plan to prune.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -38,6 +38,9 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 /// The application is told how far the capture is this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A clock that goes so many milliseconds wrong during the captures was set, and did not merely drift.
+const CLOCK_SET: u64 = 500;
+
 /// A run under way.
 struct Run<'a> {
     session: &'a Session,
@@ -62,6 +65,8 @@ struct Run<'a> {
     start: Instant,
     /// Parts whose consistency point is fixed.
     captured: AtomicUsize,
+    /// How long the captures took, by the clock on the wall and by the one that nobody sets.
+    capture: OnceLock<(i64, Duration)>,
 }
 
 /// How long the application was held.
@@ -79,7 +84,7 @@ struct Downtime {
 pub async fn backup(session: &Session) -> Result<SetManifest> {
     let began = jiff::Timestamp::now();
     let start = Instant::now();
-    let id = SetId::generate()?;
+    let id = next_id(session).await?;
     let what = format!("backup {id}");
     let _lock = InstanceLock::take_over(session.dirs.instance(), &what, &session.reporter).await?;
     session.reporter.event(&Event::Started {
@@ -134,6 +139,7 @@ async fn leased(
         began,
         start,
         captured: AtomicUsize::new(0),
+        capture: OnceLock::new(),
     };
     // A bug in here must not leave the application locked either.
     let result = std::panic::AssertUnwindSafe(run.guarded()).catch_unwind().await.unwrap_or_else(|_| {
@@ -178,20 +184,51 @@ async fn leased(
                     Err(left) => error.detail("not undone", left.to_string()),
                 });
             }
-            // Not dismissed: it goes on as soon as this process has ended.
-            let text = "THE APPLICATION IS STILL LOCKED: the run's guard goes on trying to give it back";
-            session.reporter.message(Level::Error, None, text);
-            let locked = Error::new(ErrorKind::Application, "the application is still locked")
-                .hint(
+            // Not dismissed: it goes on as soon as this process has ended. Unless it is what has died.
+            let (text, hint) = if run.guard.lost().is_cancelled() {
+                ("its guard has died", "run `bkhost recover`, which tries again")
+            } else {
+                (
+                    "the run's guard goes on trying to give it back",
                     "the run's guard goes on trying; `bkhost status` shows it, and `bkhost recover` takes over from it",
                 )
-                .because(error);
+            };
+            session.reporter.message(Level::Error, None, format!("THE APPLICATION IS STILL LOCKED: {text}"));
+            let locked =
+                Error::new(ErrorKind::Application, "the application is still locked").hint(hint).because(error);
             Err(match undone {
                 Ok(()) => locked,
                 Err(left) => locked.detail("not undone", left.to_string()),
             })
         }
     }
+}
+
+/// The run's id. It sorts after every other one, since retention goes by that: whatever was done to the clock.
+async fn next_id(session: &Session) -> Result<SetId> {
+    let now = SetId::generate()?;
+    let journals = std::fs::read_dir(session.dirs.runs()).into_iter().flatten().flatten();
+    let runs = journals.filter_map(|entry| entry.path().file_stem()?.to_str()?.parse::<SetId>().ok()).max();
+    // A store that cannot be read has its error soon, where a run fails for it.
+    let store = session.config.stores.first().and_then(|store| Store::open(&store.to).ok());
+    let stored = match store {
+        Some(store) => {
+            let instance = session.instance().to_owned();
+            blocking(move || store.newest(&instance)).await.ok().flatten()
+        }
+        None => None,
+    };
+    let Some(newest) = runs.max(stored) else { return Ok(now) };
+    let id = now.clone().after(&newest);
+    if id != now {
+        let text = format!(
+            "by this machine's clock it is {:.0}, but the run {newest} has been: was the clock set back? This run gets \
+             the next id, {id}",
+            jiff::Timestamp::now()
+        );
+        session.reporter.message(Level::Warning, None, text);
+    }
+    Ok(id)
 }
 
 /// Remove what interrupted runs left in the store.
@@ -419,6 +456,7 @@ impl Run<'_> {
 
     async fn capture(&self, live: &mut [LivePart<'_>]) -> Result<()> {
         let label = self.id.label(self.session.instance());
+        let (began, start) = (jiff::Timestamp::now(), Instant::now());
         for level in levels(live) {
             let work = live.iter_mut().enumerate().filter(|(index, _)| level.contains(index)).map(|(_, part)| {
                 let name = part.name().to_owned();
@@ -426,6 +464,8 @@ impl Run<'_> {
             });
             together(work, &self.work).await?;
         }
+        let wall = jiff::Timestamp::now().as_millisecond() - began.as_millisecond();
+        let _ = self.capture.set((wall, start.elapsed()));
         Ok(())
     }
 
@@ -442,10 +482,21 @@ impl Run<'_> {
     fn skew(&self, live: &[LivePart<'_>]) -> Result<(Duration, Vec<String>)> {
         let points = || live.iter().filter_map(|part| part.snapshot.as_ref()).map(|s| s.created.as_millisecond());
         let skew = points().max().unwrap_or_default() - points().min().unwrap_or_default();
-        let skew = Duration::from_millis(u64::try_from(skew).unwrap_or_default());
+        let mut skew = Duration::from_millis(u64::try_from(skew).unwrap_or_default());
+        let mut warnings = Vec::new();
+        if let Some((wall, took)) = self.capture.get() {
+            let set = wall.saturating_sub(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
+            if set.unsigned_abs() > CLOCK_SET {
+                warnings.push(format!(
+                    "this machine's clock was set by {set} ms while the parts were captured: how far their consistency \
+                     points lie apart is taken from how long that lasted"
+                ));
+                skew = *took;
+            }
+        }
         let limit = self.session.config.application.max_skew();
         if self.application.locks() || skew <= limit {
-            return Ok((skew, Vec::new()));
+            return Ok((skew, warnings));
         }
         let text = format!("the parts' consistency points lie {skew:?} apart; `max-skew` is {limit:?}");
         if self.mode() == LockMode::ZeroDowntime {
@@ -453,7 +504,8 @@ impl Run<'_> {
                 "run again at a quieter time, raise `[application] max-skew`, or let the run lock the application",
             ));
         }
-        Ok((skew, vec![text]))
+        warnings.push(text);
+        Ok((skew, warnings))
     }
 
     /// Finish, archive and read back every part, side by side.

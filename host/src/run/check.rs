@@ -11,7 +11,7 @@ use super::session::Session;
 use super::together::together;
 use crate::application::{Application, Finding, Severity};
 use crate::capability::Mode;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::report::{Level, Phase};
 
 /// A finding and the part it is about; none: the application.
@@ -94,11 +94,13 @@ pub(super) async fn check(
     let Some(first) = failures.first() else {
         return application.version().await;
     };
-    let (kind, whom) = match &first.part {
-        Some(part) => (ErrorKind::Plugin, format!("part `{part}`")),
-        None => (ErrorKind::Application, application.describe()),
+    let whom = match &first.part {
+        Some(part) => format!("part `{part}`"),
+        None => application.describe(),
     };
-    let mut error = Error::new(kind, format!("{whom}: {}: {}", first.finding.subject, first.finding.message));
+    let subject = &first.finding.subject;
+    let what = if *subject == whom { whom } else { format!("{whom}: {subject}") };
+    let mut error = Error::new(first.finding.kind, format!("{what}: {}", first.finding.message));
     if let Some(hint) = &first.finding.hint {
         error = error.hint(hint.clone());
     }

@@ -1,7 +1,8 @@
 //! Ties the application and the gate to the run's journal.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,13 +23,22 @@ pub(super) struct JournalKeeper {
     guard: OnceLock<GuardLine>,
     /// Counts what was frozen.
     freezes: AtomicU32,
+    /// The commands that run, by their process groups.
+    running: Mutex<BTreeMap<u32, String>>,
 }
 
 impl JournalKeeper {
     /// A keeper for this run.
     #[must_use]
     pub(super) fn new(journal: Arc<Journal>, id: &SetId, reporter: Reporter) -> Self {
-        Self { journal, reporter, owner: id.to_string(), guard: OnceLock::new(), freezes: AtomicU32::new(0) }
+        Self {
+            journal,
+            reporter,
+            owner: id.to_string(),
+            guard: OnceLock::new(),
+            freezes: AtomicU32::new(0),
+            running: Mutex::default(),
+        }
     }
 
     /// From now on, tell this guard too what is held.
@@ -40,6 +50,19 @@ impl JournalKeeper {
     pub(super) fn releasing(&self) {
         if let Some(guard) = self.guard.get() {
             guard.releasing();
+        }
+    }
+
+    /// The commands that run, as they were called.
+    pub(super) fn running(&self) -> Vec<String> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// `what`, and what runs for it.
+    pub(super) fn running_in(&self, what: &str) -> String {
+        match self.running() {
+            running if running.is_empty() => what.to_owned(),
+            running => format!("{what}: {}", running.join("; ")),
         }
     }
 
@@ -73,13 +96,15 @@ impl Witness for JournalKeeper {
         &self.owner
     }
 
-    fn child_started(&self, pgid: u32, _argv: &[String]) {
+    fn child_started(&self, pgid: u32, argv: &[String]) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(pgid, argv.join(" "));
         // Not reaped yet, whatever became of it: there is a start time.
         let start = start_time(pgid).unwrap_or_default();
         self.child(Record::ChildStarted { child: ChildRecord { pgid, start } });
     }
 
     fn child_ended(&self, pgid: u32) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&pgid);
         self.child(Record::ChildEnded { pgid });
     }
 

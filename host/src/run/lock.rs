@@ -19,6 +19,11 @@ pub(super) const GUARD: &str = "guard of the dead run";
 /// How long the guard of a dead run may hold the lock in one go, and then some.
 const GUARD_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often is looked again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// So often in a row nobody's name may be in it.
+const NAMELESS: u32 = 10;
+
 /// Who works on an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -85,7 +90,7 @@ impl InstanceLock {
     /// As [`InstanceLock::take`].
     pub(super) async fn take_over(dir: &Path, what: &str, reporter: &Reporter) -> Result<Self> {
         let end = Instant::now() + GUARD_PATIENCE;
-        let mut told = false;
+        let (mut told, mut nameless) = (false, 0);
         loop {
             match Self::take(dir, what) {
                 Ok(lock) => {
@@ -95,15 +100,21 @@ impl InstanceLock {
                     }
                     return Ok(lock);
                 }
-                Err(error) => {
-                    let guard = Self::owner(dir)?.filter(|owner| owner.what.starts_with(GUARD));
-                    let Some(guard) = guard.filter(|_| Instant::now() < end) else { return Err(error) };
-                    if !told {
-                        reporter.message(Level::Warning, None, format!("waiting for {}", guard.describe()));
-                        told = true;
+                Err(error) if error.kind() == ErrorKind::Busy => {
+                    match Self::owner(dir)? {
+                        Some(guard) if guard.what.starts_with(GUARD) && Instant::now() < end => {
+                            if !told {
+                                reporter.message(Level::Warning, None, format!("waiting for {}", guard.describe()));
+                                told = true;
+                            }
+                        }
+                        // It has just been given back, or whoever took it has not said yet who it is.
+                        None if nameless < NAMELESS => nameless += 1,
+                        _ => return Err(error),
                     }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(PAUSE).await;
                 }
+                Err(error) => return Err(error),
             }
         }
     }

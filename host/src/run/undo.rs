@@ -3,6 +3,7 @@
 //! It works from the journal alone, so that it does not matter whether the run failed a moment ago in this process or died
 //! with the machine yesterday.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,17 +14,19 @@ use super::journal::{self, Journal, Record};
 use super::keeper::JournalKeeper;
 use super::leftovers::{Leftovers, PartLeft};
 use super::orphans;
-use super::part::{Part, Purpose};
+use super::part::{LivePart, Part, Purpose};
 use super::prune::blocking;
 use super::session::Session;
 use crate::application::{Application, Hooks, Outcome};
 use crate::archive::id::SetId;
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Event, Level};
+use crate::report::{Event, Level, waiting};
 use crate::store::Store;
 
-/// How long a strategy may take to undo its part.
+/// How long a strategy may take to undo its part, from its start.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long what it runs may take to go when it is killed after that.
+const REAP_PATIENCE: Duration = Duration::from_secs(25);
 
 /// What is worked with to undo one run.
 pub(super) struct Undo<'a> {
@@ -190,13 +193,14 @@ async fn undo_part(
     published: bool,
     keeper: &Arc<JournalKeeper>,
 ) -> Result<()> {
-    session
-        .reporter
-        .event(&Event::Call { what: format!("part `{}`: discard {}", left.part, left.label), planned: false });
+    let what = format!("part `{}`: discard {}", left.part, left.label);
+    session.reporter.event(&Event::Call { what: what.clone(), planned: false });
     let cancel = CancellationToken::new();
     let purpose = Purpose { witness: Arc::clone(keeper) as _, ..Purpose::plain(cancel.clone()) };
-    let mut live = part.start(session, purpose).await?;
+    let mut live: Option<LivePart<'_>> = None;
     let work = async {
+        // Also this may wait: it asks the vendor where things are.
+        let live = live.insert(part.start(session, purpose).await?);
         if let Some(snapshot) = &left.snapshot {
             live.instance.close(snapshot).await?;
         }
@@ -209,11 +213,24 @@ async fn undo_part(
         // Also after a delete: a capture that failed half-way through several datasets left no record.
         live.instance.discard(&left.label).await
     };
-    let result = tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
-        Err(Error::new(ErrorKind::TimedOut, format!("undoing `{}` took more than {PATIENCE:?}", left.label)))
-    });
+    let bounded = async {
+        let mut work = pin!(work);
+        if let Ok(result) = tokio::time::timeout(PATIENCE, &mut work).await {
+            return result;
+        }
+        let error = Error::new(ErrorKind::TimedOut, format!("undoing `{}` took more than {PATIENCE:?}", left.label))
+            .hint("find out why the vendor's tool hangs; then `bkhost recover`, or the next run, tries again");
+        let error = keeper.running().into_iter().fold(error, |error, command| error.detail("was running", command));
+        // It ends by itself then, and what it runs is killed. What does not go is stuck in the kernel.
+        cancel.cancel();
+        let _ = tokio::time::timeout(REAP_PATIENCE, &mut work).await;
+        Err(error)
+    };
+    let result = waiting(&session.reporter, || keeper.running_in(&what), bounded).await;
     cancel.cancel();
-    live.stop().await;
+    if let Some(live) = live {
+        live.stop().await;
+    }
     result.map_err(|e| e.within(format!("part `{}`", left.part)))
 }
 

@@ -93,6 +93,15 @@ impl Store {
             .collect())
     }
 
+    /// The id of the newest set of an instance, whatever that is worth.
+    ///
+    /// # Errors
+    /// `Store` if the store cannot be read.
+    pub fn newest(&self, instance: &str) -> Result<Option<SetId>> {
+        check_name("an instance", instance)?;
+        Ok(self.names(instance)?.iter().filter_map(|(name, _)| name.parse().ok()).max())
+    }
+
     /// All sets of an instance, newest first. Reads manifests and sizes, not objects. A set that builds on one that is
     /// missing or damaged is damaged itself.
     ///

@@ -317,7 +317,7 @@ fn make_clone(n: usize, captured: &Captured, state: &State) -> Result<String> {
 fn destroy_clone(n: usize, dataset: &str, label: &str) -> Result<()> {
     let name = clone_name(dataset, label);
     if let Some(found) = own(&name)? {
-        if !mine(&found, label) {
+        if !mine(&found, label) && !half_made(&found, dataset, label)? {
             warn!("{name} was not made by this part: left alone");
             return Ok(());
         }
@@ -326,6 +326,19 @@ fn destroy_clone(n: usize, dataset: &str, label: &str) -> Result<()> {
     // Only when it is empty, which is to say: only when nothing is mounted there any more.
     let _ = std::fs::remove_dir(path::local(&mount_directory("clone", n)));
     Ok(())
+}
+
+/// Whether it is a clone that a `zfs` was making when it was killed: not all marked yet, and of this part's own snapshot. (An
+/// OpenZFS in the kernel makes and marks it in one step; zfs-fuse asks the client for the marks in between.)
+fn half_made(found: &Properties, dataset: &str, label: &str) -> Result<bool> {
+    let snapshot = snapshot_name(dataset, label);
+    let others = found.has_other("bkhost:instance", &config::instance())
+        || found.has_other("bkhost:part", &config::part())
+        || found.has_other("bkhost:run", label);
+    if others || found.value("origin") != Some(snapshot.as_str()) {
+        return Ok(false);
+    }
+    Ok(own(&snapshot)?.is_some_and(|found| mine(&found, label)))
 }
 
 /// Destroy a snapshot that this part made, unless it is gone.

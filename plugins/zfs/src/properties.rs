@@ -33,6 +33,11 @@ impl Properties {
         self.values.iter().any(|found| found.name == property && found.value == value && found.source == "local")
     }
 
+    /// Whether the property has another value here.
+    pub(crate) fn has_other(&self, property: &str, value: &str) -> bool {
+        self.values.iter().any(|found| found.name == property && found.value != value && found.source == "local")
+    }
+
     /// The part of its name after `<dataset>@`.
     pub(crate) fn label(&self, dataset: &str) -> Option<&str> {
         self.name.strip_prefix(dataset)?.strip_prefix('@')
@@ -98,6 +103,8 @@ mod tests {
         assert!(!all[1].is_local("bkhost:run", "y"));
         assert!(!all[1].is_local("bkhost:instance", "foo"));
         assert!(!all[2].is_local("bkhost:run", "x"));
+        assert!(all[1].has_other("bkhost:run", "y"));
+        assert!(!all[1].has_other("bkhost:run", "x") && !all[1].has_other("bkhost:instance", "y"));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod lvm;
 mod main_job;
 mod mysql;
 mod notify;
+mod proxied;
 mod prune;
 mod rds;
 mod refusals;

@@ -108,6 +108,23 @@ impl Api {
         token(&reply, body.unlock_token, "unlockToken")
     }
 
+    /// Whose the lock is, where Bitbucket tells. Best effort.
+    pub(super) async fn owner(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Body {
+            owner: Owner,
+        }
+        #[derive(Deserialize)]
+        struct Owner {
+            #[serde(rename = "displayName")]
+            display_name: Option<String>,
+            name: Option<String>,
+        }
+        let reply = self.client.send(Request::new(Method::GET, LOCK, self.timing.courtesy)).await.ok()?;
+        let Body { owner } = reply.json().ok()?;
+        owner.display_name.or(owner.name).map(|name| printable(&name)).filter(|name| !name.is_empty())
+    }
+
     /// Begins the backup, which drains. Not to be repeated.
     pub(super) async fn begin(&self, unlock_token: &Token) -> Result<Begun, Failed> {
         #[derive(Deserialize)]
@@ -153,7 +170,8 @@ impl Api {
         let mut request = Request::new(Method::DELETE, LOCK, self.timing.call);
         request.query = vec![("token", unlock_token.reveal())];
         request.secrets = vec![unlock_token.reveal()];
-        self.client.send(request).await.map(drop)
+        // Whatever says that it is done has to be the application.
+        self.client.send(request).await?.nothing_or_json()
     }
 
     /// What it is.

@@ -14,6 +14,8 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 /// No reply of this API is near it; what is longer comes from something else.
 const BODY_MAX: usize = 1 << 20;
 
+const NOT_BITBUCKET: &str = "check that application.url is Bitbucket itself, and that no proxy changes its replies";
+
 /// Whether a failed call may have had its effect all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -104,11 +106,15 @@ impl Reply {
         serde_json::from_slice(&self.body).map_err(|_| self.not_understood("is not the JSON that was expected"))
     }
 
+    /// That there is no body, or JSON.
+    pub(super) fn nothing_or_json(&self) -> Result<(), Failed> {
+        if self.body.is_empty() { Ok(()) } else { self.json::<serde::de::IgnoredAny>().map(drop) }
+    }
+
     /// The failure that this reply is not understood.
     pub(super) fn not_understood(&self, why: &str) -> Failed {
         Failed::unknown(
-            Error::new(ErrorKind::Application, format!("the reply to {} {why}", self.what))
-                .hint("check that application.url is Bitbucket itself, and that no proxy changes its replies"),
+            Error::new(ErrorKind::Application, format!("the reply to {} {why}", self.what)).hint(NOT_BITBUCKET),
         )
     }
 }
@@ -211,10 +217,13 @@ impl Client {
                 Ok(None) => break,
                 _ if !status.is_success() => break,
                 Ok(Some(_)) => {
-                    return Err(Failed::unknown(Error::new(
-                        ErrorKind::Application,
-                        format!("the reply to {what} is longer than {BODY_MAX} bytes"),
-                    )));
+                    return Err(Failed::unknown(
+                        Error::new(
+                            ErrorKind::Application,
+                            format!("the reply to {what} is longer than {BODY_MAX} bytes"),
+                        )
+                        .hint(NOT_BITBUCKET),
+                    ));
                 }
                 Err(error) => return Err(broken(error, what)),
             }

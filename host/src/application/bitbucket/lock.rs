@@ -9,14 +9,16 @@ use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::api::{Api, Status, printable};
+use super::api::{Api, MAINTENANCE, Status, printable};
 use super::client::{Failed, Fate};
-use super::release::{call, note_released, release, settle};
+use super::release::{because, call, note_released, release, settle};
 use super::settings::Settings;
 use super::waiting::{Pauses, after, told};
 use crate::application::{Held, HeldState, Hooks, Lock, Outcome, Release, Stage, Token};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::Level;
+
+const UNSURE: &str = "it is not known whether Bitbucket stayed quiet";
 
 /// The lock that this run holds.
 pub(super) struct BitbucketLock {
@@ -84,12 +86,16 @@ impl BitbucketLock {
     }
 
     /// Goes on with a lock that another process took.
-    pub(super) fn adopt(api: Arc<Api>, settings: &Settings, held: Held, hooks: &Hooks) -> Result<Self> {
+    pub(super) fn adopt(
+        api: Arc<Api>,
+        settings: &Settings,
+        held: Held,
+        began: std::time::Instant,
+        hooks: &Hooks,
+    ) -> Result<Self> {
         let HeldState::Bitbucket { unlock_token: Some(token), .. } = &held.state else {
             return Err(Error::new(ErrorKind::Internal, "Bitbucket's lock was passed on without its token"));
         };
-        let passed = Timestamp::now().duration_since(held.since);
-        let passed = std::time::Duration::try_from(passed).unwrap_or_default();
         Ok(Self {
             api,
             hooks: hooks.clone(),
@@ -97,7 +103,7 @@ impl BitbucketLock {
             held: Mutex::new(held),
             drain_timeout: settings.drain_timeout,
             max_lock_time: settings.max_lock_time,
-            until: after(settings.max_lock_time.saturating_sub(passed)),
+            until: after(settings.max_lock_time.saturating_sub(began.elapsed())),
             percent: AtomicU8::new(0),
             released: tokio::sync::Mutex::new(None),
         })
@@ -129,11 +135,11 @@ impl BitbucketLock {
         let timing = self.api.timing();
         let mut pauses = Pauses::new(timing.pause_min, timing.pause_max);
         let mut failing_since = None;
-        let mut last = None;
+        let (mut last, mut failure) = (None, None);
         loop {
             match tokio::time::timeout_at(end, self.api.status(Some(&self.token))).await {
                 Ok(Ok(status)) => {
-                    failing_since = None;
+                    (failing_since, failure) = (None, None);
                     if let Some(error) = stopped(&status) {
                         return Err(error);
                     }
@@ -148,6 +154,7 @@ impl BitbucketLock {
                     if matches!(failed.fate, Fate::Refused(_)) || since.elapsed() >= timing.call {
                         return Err(failed.error.within("cannot see whether Bitbucket has drained"));
                     }
+                    failure = Some(failed.error);
                 }
                 Err(_) => {}
             }
@@ -156,14 +163,18 @@ impl BitbucketLock {
             }
             if Instant::now() >= end {
                 let state = last.map(|states| format!(" ({states})")).unwrap_or_default();
-                return Err(Error::new(
+                let error = Error::new(
                     ErrorKind::TimedOut,
                     format!("Bitbucket has not drained within {:?}{state}", self.drain_timeout),
                 )
                 .hint(
                     "long clones, pushes or merges keep it busy: raise application.drain-timeout, or run at a \
                      quieter time",
-                ));
+                );
+                return Err(match failure {
+                    Some(failure) => because(error, failure),
+                    None => error,
+                });
             }
             pauses.sleep(end).await;
         }
@@ -217,6 +228,7 @@ impl Lock for BitbucketLock {
         let timing = self.api.timing();
         let end = self.until.min(after(timing.call));
         let mut pauses = Pauses::new(timing.pause_min, timing.pause_max);
+        let mut failure = None;
         loop {
             let result = tokio::time::timeout_at(end, self.api.status(Some(&self.token))).await;
             if Instant::now() >= self.until {
@@ -225,13 +237,20 @@ impl Lock for BitbucketLock {
             match result {
                 Ok(Ok(status)) => return stopped(&status).or_else(|| undrained(&status)).map_or(Ok(()), Err),
                 Ok(Err(failed)) if matches!(failed.fate, Fate::Refused(_)) || Instant::now() >= end => {
-                    return Err(failed.error.within("it is not known whether Bitbucket stayed quiet"));
+                    return Err(failed.error.within(UNSURE));
                 }
-                Ok(Err(_)) => pauses.sleep(end).await,
+                Ok(Err(failed)) => {
+                    failure = Some(failed.error);
+                    pauses.sleep(end).await;
+                }
                 Err(_) => {
-                    return Err(Error::new(
-                        ErrorKind::TimedOut,
-                        "it is not known whether Bitbucket stayed quiet: it does not answer",
+                    return Err(failure.map_or_else(
+                        || {
+                            let url = self.api.client.url(MAINTENANCE);
+                            Error::new(ErrorKind::TimedOut, format!("{UNSURE}: no reply to GET {url}"))
+                                .hint("look whether Bitbucket, or a proxy before it, hangs")
+                        },
+                        |failure| failure.within(UNSURE),
                     ));
                 }
             }
@@ -294,12 +313,16 @@ async fn not_locked(api: &Api, held: &Held, failed: Failed, hooks: &Hooks) -> Er
         Fate::Refused(status) => {
             note_released(held, hooks).await;
             if matches!(status, StatusCode::CONFLICT | StatusCode::LOCKED) {
-                return Error::new(ErrorKind::Application, "Bitbucket is already locked, by somebody else")
-                    .hint(
-                        "another backup or maintenance is under way: wait for its end; after a run of bkhost that \
-                         died, `bkhost recover` unlocks it",
-                    )
-                    .because(failed.error);
+                let owner = api.owner().await.map(|owner| format!(": {owner}")).unwrap_or_default();
+                let error = Error::new(
+                    ErrorKind::Application,
+                    format!("Bitbucket is already locked, by somebody else{owner}"),
+                )
+                .hint(
+                    "another backup or maintenance is under way: wait for its end; after a run of bkhost that died, \
+                     `bkhost recover` unlocks it",
+                );
+                return because(error, failed.error);
             }
             failed.error
         }

@@ -19,7 +19,7 @@ mod version;
 mod waiting;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::StatusCode;
@@ -117,12 +117,13 @@ impl Bitbucket {
 }
 
 fn finding(severity: Severity, subject: &str, message: String, hint: Option<&str>) -> Finding {
-    Finding { severity, subject: subject.to_owned(), message, hint: hint.map(str::to_owned) }
+    let kind = ErrorKind::Application;
+    Finding { severity, kind, subject: subject.to_owned(), message, hint: hint.map(str::to_owned) }
 }
 
 fn from_error(severity: Severity, subject: &str, error: &Error) -> Finding {
     let message = std::iter::once(error.message().to_owned()).chain(error.causes()).collect::<Vec<_>>().join(": ");
-    finding(severity, subject, message, error.hint_text())
+    Finding { kind: error.kind(), ..finding(severity, subject, message, error.hint_text()) }
 }
 
 #[async_trait]
@@ -217,10 +218,10 @@ impl Application for Bitbucket {
         Ok(Arc::new(lock))
     }
 
-    fn adopt(&self, held: Held, hooks: &Hooks) -> Result<Arc<dyn Lock>> {
+    fn adopt(&self, held: Held, began: Instant, hooks: &Hooks) -> Result<Arc<dyn Lock>> {
         let HeldState::Bitbucket { url, .. } = &held.state;
         let api = self.api_of(url)?;
-        Ok(Arc::new(lock::BitbucketLock::adopt(api, &self.settings, held, hooks)?))
+        Ok(Arc::new(lock::BitbucketLock::adopt(api, &self.settings, held, began, hooks)?))
     }
 
     async fn release(&self, held: &Held, outcome: Outcome, patience: Duration, hooks: &Hooks) -> Result<Release> {

@@ -145,16 +145,19 @@ pub(super) async fn settle(api: &Api, held: &Held, end: Instant, hooks: &Hooks) 
             Err(failed) => failed,
         };
         if matches!(failed.status(), Some(StatusCode::CONFLICT | StatusCode::LOCKED)) {
-            return Err(Error::new(
+            let owner = api.owner().await.map(|owner| format!(" (the lock is {owner}'s)")).unwrap_or_default();
+            let error = Error::new(
                 ErrorKind::Application,
-                "Bitbucket is locked, and the token is not known: the reply to our lock was lost, or somebody else \
-                 locked it",
+                format!(
+                    "Bitbucket is locked, and the token is not known: the reply to our lock was lost, or somebody else \
+                     locked it{owner}"
+                ),
             )
             .hint(
                 "look at Bitbucket's page as a system administrator; if nobody else maintains it, restart Bitbucket, \
                  which ends the lock; then run `bkhost recover`",
-            )
-            .because(failed.error));
+            );
+            return Err(because(error, failed.error));
         }
         let final_answer = matches!(failed.fate, Fate::Refused(_));
         if final_answer || Instant::now() >= end {
@@ -165,6 +168,12 @@ pub(super) async fn settle(api: &Api, held: &Held, end: Instant, hooks: &Hooks) 
         }
         pauses.sleep(end).await;
     }
+}
+
+/// `error`, because of this one, whose details it keeps: they are what Bitbucket itself says.
+pub(super) fn because(error: Error, cause: Error) -> Error {
+    let error = cause.details().iter().fold(error, |error, (name, value)| error.detail(name, value));
+    error.because(cause)
 }
 
 pub(super) fn call(hooks: &Hooks, what: &str) {

@@ -128,6 +128,7 @@ async fn handle(
     };
     let mut response = match (call, method.as_str(), uri.path()) {
         (Some(call), _, _) => server.call(call, &server.given(&headers, query), &switch).await,
+        (None, "GET", "/mvc/maintenance/lock") => respond(server.state.owner(&server.given(&headers, query))),
         (None, "GET", "/simulator/state") => axum::Json(server.state.report()).into_response(),
         (None, "POST", "/simulator/cancel") => match server.state.operator_cancels() {
             true => StatusCode::OK.into_response(),

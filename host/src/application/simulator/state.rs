@@ -183,6 +183,17 @@ impl State {
         }
     }
 
+    /// Whose the lock is.
+    pub(super) fn owner(&self, given: &Given) -> Answer {
+        if !given.authenticated {
+            return refusal(StatusCode::UNAUTHORIZED, "Authentication is required.");
+        }
+        match &self.inner().lock {
+            Some(held) => ok(json!({ "owner": { "name": held.owner, "displayName": held.owner } })),
+            None => refusal(StatusCode::NOT_FOUND, "There is no maintenance lock."),
+        }
+    }
+
     /// Does what the call asks for.
     pub(super) fn work(&self, call: Call, given: &Given) -> Result<Answer> {
         if !given.authenticated && call != Call::Version {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::keepers::{InTheJournal, Memory};
 use super::message::Task;
+use super::report::{Attached, log_path};
 use crate::application::{Application, Held, Hooks, Outcome, Stage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::notify::{self, Notification, Shouting};
@@ -40,7 +41,7 @@ pub(super) struct Duty {
 
 impl Duty {
     /// Thaw what is frozen, kill the run's children, then give the application back, however long it takes.
-    pub(super) async fn act(self) -> Result<()> {
+    pub(super) async fn act(&self, stderr: &Attached) -> Result<()> {
         // First of all: what waits for a frozen file system cannot be killed.
         let _ = self.thaw().await;
         let entries = journal::read(&self.task.journal).unwrap_or_default();
@@ -49,7 +50,7 @@ impl Duty {
         // Once more: a child that was freezing may have done it meanwhile.
         let thawed = self.thaw().await;
         let (given_back, ()) =
-            tokio::join!(self.give_back(Some((killed, thawed.over))), self.go_on_thawing(thawed.failed));
+            tokio::join!(self.give_back(Some((killed, thawed.over)), stderr), self.go_on_thawing(thawed.failed));
         given_back
     }
 
@@ -75,7 +76,7 @@ impl Duty {
         }
     }
 
-    async fn give_back(&self, mut killed: Option<(Vec<u32>, Vec<u32>)>) -> Result<()> {
+    async fn give_back(&self, mut killed: Option<(Vec<u32>, Vec<u32>)>, stderr: &Attached) -> Result<()> {
         let start = Instant::now();
         let mut pause = Duration::from_secs(1);
         let mut patience = FIRST_TRY;
@@ -106,7 +107,10 @@ impl Duty {
                 },
             }
             shouting.get_or_insert_with(|| Shouting::start(&self.task.notify, self.locked(), &self.reporter));
-            patience = TRY;
+            if patience == FIRST_TRY {
+                self.detach(stderr);
+                patience = TRY;
+            }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE);
         };
@@ -182,6 +186,14 @@ impl Duty {
     /// Nobody knows the token: what is left is to see whether the lock is gone.
     fn is_hopeless(&self) -> bool {
         self.held().is_some_and(|held| held.stage == Stage::Intended)
+    }
+
+    /// Whoever called the run has waited long enough for the end of its output.
+    fn detach(&self, stderr: &Attached) {
+        let log = log_path(&self.task.dir);
+        let text = format!("its guard goes on in the background; what it does is in {}", log.display());
+        self.reporter.message(Level::Warning, None, text);
+        stderr.detach();
     }
 
     fn tell(&self, error: &Error) {

@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
@@ -152,6 +152,7 @@ impl Guard {
         let mut replies = self.replies.lock().await;
         let mut noted: Option<Held> = None;
         let mut told = false;
+        let began = Instant::now();
         let _ = self.to.send(ToGuard::Lock.into());
         loop {
             let reply = tokio::select! {
@@ -170,7 +171,7 @@ impl Guard {
                     let error = result.as_ref().err().map(WireError::from);
                     let _ = self.to.send(ToGuard::Noted { error }.into());
                 }
-                Some(FromGuard::Locked { held }) => return application.adopt(held, hooks),
+                Some(FromGuard::Locked { held }) => return application.adopt(held, began, hooks),
                 Some(FromGuard::NotLocked { error }) => return Err(error.into()),
                 Some(_) => {}
                 None => return Err(self.died_while_locking(application, noted, hooks).await),

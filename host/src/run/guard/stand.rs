@@ -152,7 +152,7 @@ impl Watch {
         end(&run, leaving).await?;
         self.run_gone.cancel();
         self.cancel_lock.cancel();
-        let (reporter, written) = report::on_stderr();
+        let (reporter, attached) = report::after_the_run(&task.dir, &task.run);
         reporter.message(
             Level::Error,
             None,
@@ -163,8 +163,10 @@ impl Watch {
             let _ = locking.await;
         }
         let Self { application, memory, frozen, .. } = self;
-        let result = Duty { task, application, memory, frozen, reporter }.act().await;
-        written.wait();
+        let duty = Duty { task, application, memory, frozen, reporter };
+        let result = duty.act(&attached).await;
+        drop(duty);
+        attached.wait();
         result
     }
 

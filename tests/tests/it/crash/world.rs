@@ -102,11 +102,15 @@ impl World {
         }
         if lost {
             self.bk.run(&["recover"]).fails(5, &["the token is not known"]);
-            // As an administrator does it: a lock does not outlast it.
-            self.application = self.application.take().map(Simulator::restart);
+            self.restart_application();
         }
         self.recover(point);
         true
+    }
+
+    /// As an administrator does it: a lock does not outlast it.
+    pub(super) fn restart_application(&mut self) {
+        self.application = self.application.take().map(Simulator::restart);
     }
 
     fn free_within(&self, limit: Duration, point: &str) {
