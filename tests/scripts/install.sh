@@ -18,6 +18,7 @@ packages=(
   procps util-linux                 # ps, setpriv, unshare, fsfreeze
   e2fsprogs xfsprogs                # file systems to freeze
   python3 python3-venv              # moto, which stands in for AWS
+  faketime                          # runs on another date
 )
 
 building=(gcc libc6-dev)

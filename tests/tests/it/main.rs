@@ -16,6 +16,7 @@ mod crash;
 mod damage;
 mod demo;
 mod directory;
+mod disks;
 mod ebs;
 mod faults;
 mod freeze;
