@@ -127,7 +127,7 @@ impl Error {
     /// What to do about it.
     #[must_use]
     pub fn hint_text(&self) -> Option<&str> {
-        self.inner.hint.as_deref()
+        self.inner.hint.as_deref().or_else(|| self.inner.source.as_deref().and_then(|source| hint_of(source)))
     }
 
     /// Facts for the report.
@@ -163,6 +163,18 @@ impl Error {
             "details": self.details().iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
             "exit-code": self.kind().exit_code(),
         })
+    }
+}
+
+/// The hint of one of our own errors among the causes: whoever wrapped it knew no better one.
+fn hint_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a str> {
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return error.hint_text();
+    }
+    // An error within an I/O error is none of its sources.
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(inner) => hint_of(inner),
+        None => error.source().and_then(hint_of),
     }
 }
 

@@ -20,6 +20,10 @@ use crate::archive::set::SnapshotRecord;
 use crate::capability::Place;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
+/// Nothing happens to an application that could not be undone.
+const NO_JOURNAL: &str = "without a journal nothing is locked or made: make room where it is, make it writable, or choose \
+                          another place with `[instance] state`";
+
 /// What a guard calls itself in the journal that it took over.
 pub(super) const GUARD: &str = "guard";
 
@@ -218,7 +222,8 @@ impl Journal {
             .create_new(true)
             .mode(0o600)
             .open(&path)
-            .or_error(ErrorKind::Io, || format!("cannot create the run's journal {}", path.display()))?;
+            .or_error(ErrorKind::Io, || format!("cannot create the run's journal {}", path.display()))
+            .map_err(|e| e.hint(NO_JOURNAL))?;
         // The file's name has to survive a power cut too.
         File::open(runs)
             .and_then(|dir| dir.sync_all())
@@ -264,7 +269,8 @@ impl Journal {
         let torn = if fault::is_here(When::Torn, kind) { line.len() / 2 } else { 0 };
         writer
             .append(&line, torn)
-            .or_error(ErrorKind::Io, || format!("cannot write to the run's journal {}", self.path.display()))?;
+            .or_error(ErrorKind::Io, || format!("cannot write to the run's journal {}", self.path.display()))
+            .map_err(|e| e.hint(NO_JOURNAL))?;
         if fault::is_here(When::After, kind) {
             fault::strike();
         }

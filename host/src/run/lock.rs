@@ -68,7 +68,8 @@ impl InstanceLock {
             .truncate(false)
             .mode(0o600)
             .open(&path)
-            .or_error(ErrorKind::Io, || format!("cannot open the instance's lock {}", path.display()))?;
+            .or_error(ErrorKind::Io, || format!("cannot open the instance's lock {}", path.display()))
+            .map_err(|e| e.hint("make the state directory writable, or choose another with `[instance] state`"))?;
         let free = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
         let owner = read(&mut file);
         if !free {
