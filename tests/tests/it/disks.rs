@@ -238,7 +238,8 @@ fn the_state_fills_up_while_the_application_is_locked() {
         run.signal(Signal::CONT);
         let outcome = run.end_with_guard();
         assert!([0, 1, 6].contains(&outcome.code), "{point}: {outcome}");
-        assert!(outcome.stderr.contains("No space left"), "{point}: {outcome}");
+        // The journal's last page may have had room for the rest of it.
+        assert!(outcome.code == 0 || outcome.stderr.contains("No space left"), "{point}: {outcome}");
         world.simulator.is_free();
         disk.empty();
         let _ = world.run(&["recover"]).ok();
