@@ -18,7 +18,7 @@ pub use json::JsonLines;
 pub use lines::Lines;
 pub use terms::Terms;
 pub use text::Verbosity;
-pub use waiting::waiting;
+pub use waiting::{waiting, waiting_for};
 
 /// Renders events somewhere.
 pub trait Sink: Send {

@@ -12,7 +12,12 @@ use super::{Event, Reporter};
 const EVERY: Duration = Duration::from_secs(4);
 
 /// Awaits `future`, and reports every few seconds meanwhile that `what` is waited for, and since when.
-pub async fn waiting<F: Future>(reporter: &Reporter, what: impl Fn() -> String, future: F) -> F::Output {
+pub async fn waiting<F: Future>(reporter: &Reporter, what: &str, future: F) -> F::Output {
+    waiting_every(EVERY, reporter, || what.to_owned(), future).await
+}
+
+/// As [`waiting`], for what changes while it is waited for.
+pub async fn waiting_for<F: Future>(reporter: &Reporter, what: impl Fn() -> String, future: F) -> F::Output {
     waiting_every(EVERY, reporter, what, future).await
 }
 

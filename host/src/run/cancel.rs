@@ -68,7 +68,7 @@ pub async fn cancel_other(session: &Session) -> Result<String> {
     let ended = tokio::time::timeout(PATIENCE, ended(&process)?);
     tokio::select! {
         biased;
-        in_time = waiting(&session.reporter, || "it to give the application back and to undo".to_owned(), ended) => match in_time {
+        in_time = waiting(&session.reporter, "it to give the application back and to undo", ended) => match in_time {
             Ok(()) => Ok(owner.what),
             Err(_) => Err(Error::new(ErrorKind::TimedOut, format!("{what} was told to stop and has not ended"))
                 .hint("`bkhost status` shows how far it is; its guard sees to it that the application is given back")),

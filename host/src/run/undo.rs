@@ -20,7 +20,7 @@ use super::session::Session;
 use crate::application::{Application, Hooks, Outcome};
 use crate::archive::id::SetId;
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Event, Level, waiting};
+use crate::report::{Event, Level, waiting_for};
 use crate::store::Store;
 
 /// How long a strategy may take to undo its part, from its start.
@@ -226,7 +226,7 @@ async fn undo_part(
         let _ = tokio::time::timeout(REAP_PATIENCE, &mut work).await;
         Err(error)
     };
-    let result = waiting(&session.reporter, || keeper.running_in(&what), bounded).await;
+    let result = waiting_for(&session.reporter, || keeper.running_in(&what), bounded).await;
     cancel.cancel();
     if let Some(live) = live {
         live.stop().await;

@@ -9,7 +9,7 @@ use crate::application::Hooks;
 
 /// Awaits `future`, and reports `what` every few seconds meanwhile.
 pub(super) async fn told<T>(hooks: &Hooks, what: &str, future: impl Future<Output = T>) -> T {
-    crate::report::waiting(&hooks.reporter, || what.to_owned(), future).await
+    crate::report::waiting(&hooks.reporter, what, future).await
 }
 
 /// A moment after this time; far off instead of out of range.
