@@ -90,8 +90,10 @@ pub(super) async fn prune(
                 pruned.deleted.push(id);
             }
             Err(error) => {
-                session.reporter.message(Level::Warning, None, format!("set {id} stays: {error}"));
-                pruned.failed.push((id, error.to_string()));
+                // What to do about it belongs to it: this is all that is told of it.
+                let why = error.hint_text().map_or_else(|| error.to_string(), |hint| format!("{error} ({hint})"));
+                session.reporter.message(Level::Warning, None, format!("set {id} stays: {why}"));
+                pruned.failed.push((id, why));
             }
         }
     }

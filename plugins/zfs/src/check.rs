@@ -4,14 +4,24 @@ use bkhost_sdk::{Error, ErrorCode, Finding, Result, exec};
 
 use crate::names::pool;
 use crate::properties::{self, absent};
+use crate::{Archive, Config, tool, tree};
 
-pub(crate) fn check(datasets: &[String]) -> Result<Vec<Finding>> {
+/// The host takes so many sources of one part.
+const MOST: usize = 1000;
+
+pub(crate) fn check(config: &Config) -> Result<Vec<Finding>> {
     let mut findings = vec![version()?];
-    for dataset in datasets {
-        findings.extend(self::dataset(dataset, datasets)?);
+    for dataset in &config.datasets {
+        findings.extend(self::dataset(dataset, config)?);
     }
-    findings.extend(rights(datasets)?);
-    let mut pools: Vec<_> = datasets.iter().map(|dataset| pool(dataset)).collect();
+    if config.recursive {
+        findings.extend(below(config)?);
+    }
+    if config.archive == Archive::Stream {
+        findings.push(streams(config)?);
+    }
+    findings.extend(rights(config)?);
+    let mut pools: Vec<_> = config.datasets.iter().map(|dataset| pool(dataset)).collect();
     pools.sort_unstable();
     pools.dedup();
     if pools.len() > 1 {
@@ -23,6 +33,50 @@ pub(crate) fn check(datasets: &[String]) -> Result<Vec<Finding>> {
             .hint("without a lock, give each pool a part of its own, or expect a small skew between them"),
         );
     }
+    Ok(findings)
+}
+
+fn streams(config: &Config) -> Result<Finding> {
+    let known = tool::sending()?;
+    let flags: Vec<&str> = [
+        (known.properties && config.properties, "-p"),
+        (known.large, "-L"),
+        (known.compressed, "-c"),
+        (known.raw, "-w"),
+    ]
+    .into_iter()
+    .filter_map(|(known, flag)| known.then_some(flag))
+    .collect();
+    let raw = if known.raw { "; -w for encrypted datasets only, whose restore needs their key" } else { "" };
+    Ok(Finding::info(
+        "zfs send",
+        format!("uses {}{raw}; a full stream every {} sets", flags.join(" "), config.full_every),
+    ))
+}
+
+/// What `recursive` brings in.
+fn below(config: &Config) -> Result<Vec<Finding>> {
+    let all = tree::datasets(config)?;
+    let mut findings = Vec::new();
+    for stray in config.exclude.iter().filter(|name| !all.iter().any(|found| found.name == **name)) {
+        findings.push(Finding::warning("exclude", format!("{stray} does not exist")));
+    }
+    let inside: Vec<_> = all.iter().filter(|found| !config.excluded(&found.name)).collect();
+    if config.archive == Archive::Files {
+        for volume in inside.iter().filter(|found| found.volume && !config.datasets.contains(&found.name)) {
+            findings.push(
+                Finding::failure(format!("dataset {}", volume.name), "is a volume, which holds no files")
+                    .hint("set archive = \"stream\" in [part.config], or name it in exclude"),
+            );
+        }
+    }
+    if inside.len() > MOST {
+        findings.push(
+            Finding::failure("datasets", format!("{} datasets: a part can hold {MOST}", inside.len()))
+                .hint("split them into several parts"),
+        );
+    }
+    findings.push(Finding::info("datasets", format!("{} with those below them", inside.len())));
     Ok(findings)
 }
 
@@ -38,7 +92,7 @@ fn version() -> Result<Finding> {
     })
 }
 
-fn dataset(dataset: &str, configured: &[String]) -> Result<Vec<Finding>> {
+fn dataset(dataset: &str, config: &Config) -> Result<Vec<Finding>> {
     let subject = format!("dataset {dataset}");
     let output = exec::run("dataset", &[("dataset", dataset)])?;
     if absent(&output) {
@@ -51,31 +105,40 @@ fn dataset(dataset: &str, configured: &[String]) -> Result<Vec<Finding>> {
     let Some(found) = properties::parse(&output.stdout).into_iter().next() else {
         return Ok(vec![Finding::failure(subject, "zfs said nothing about it")]);
     };
-    if found.value("type") != Some("filesystem") {
-        let what = found.value("type").unwrap_or("something else");
-        return Ok(vec![Finding::failure(subject, format!("is a {what}, not a file system"))]);
-    }
-    if found.value("mounted") != Some("yes") {
-        return Ok(vec![
-            Finding::failure(subject, "is not mounted").hint("mount it: an application cannot be living there now"),
-        ]);
+    // Streams need no directory.
+    if config.archive == Archive::Files {
+        if found.value("type") != Some("filesystem") {
+            let what = found.value("type").unwrap_or("something else");
+            return Ok(vec![
+                Finding::failure(subject, format!("is a {what}, not a file system"))
+                    .hint("set archive = \"stream\" in [part.config]"),
+            ]);
+        }
+        if found.value("mounted") != Some("yes") {
+            return Ok(vec![
+                Finding::failure(subject, "is not mounted").hint("mount it: an application cannot be living there now"),
+            ]);
+        }
     }
     let mut findings = Vec::new();
-    let listed = exec::run("descendants", &[("dataset", dataset)])?.ok()?;
-    let below = forgotten(dataset, listed.stdout.lines(), configured);
-    if !below.is_empty() {
-        findings.push(
-            Finding::warning(
-                subject.as_str(),
-                format!("its snapshot does not hold what is below it: {}", below.join(", ")),
-            )
-            .hint("add these to [part.config] datasets if their data is needed"),
-        );
+    if !config.recursive {
+        let listed = exec::run("descendants", &[("dataset", dataset)])?.ok()?;
+        let listed = tree::parse(&listed.stdout);
+        let below = forgotten(dataset, listed.iter().map(|found| found.name.as_str()), &config.datasets);
+        if !below.is_empty() {
+            findings.push(
+                Finding::warning(
+                    subject.as_str(),
+                    format!("its snapshot does not hold what is below it: {}", below.join(", ")),
+                )
+                .hint("add these to [part.config] datasets if their data is needed, or set recursive = true"),
+            );
+        }
     }
     let referenced = found.number("referenced").unwrap_or(0);
     findings.push(Finding::info(
         subject,
-        format!("{} MiB, mounted at {}", referenced >> 20, found.value("mountpoint").unwrap_or("?")),
+        format!("{} MiB, mounted at {}", referenced >> 20, found.value("mountpoint").unwrap_or("-")),
     ));
     Ok(findings)
 }
@@ -91,7 +154,7 @@ fn forgotten<'a>(dataset: &str, listed: impl Iterator<Item = &'a str>, configure
 }
 
 /// A user other than root needs rights that were delegated. Permission sets hide what they hold: so this only warns.
-fn rights(datasets: &[String]) -> Result<Vec<Finding>> {
+fn rights(config: &Config) -> Result<Vec<Finding>> {
     let user = match exec::run("user", &[]).and_then(exec::Output::ok) {
         Ok(output) => output.first_line().to_owned(),
         // `id` is a courtesy: without it there is nothing to say.
@@ -101,9 +164,9 @@ fn rights(datasets: &[String]) -> Result<Vec<Finding>> {
         return Ok(Vec::new());
     }
     let mut findings = Vec::new();
-    for dataset in datasets {
+    for dataset in &config.datasets {
         let output = exec::run("allowed", &[("dataset", dataset)])?;
-        let missing = missing_rights(&output.stdout, &user);
+        let missing = missing_rights(&output.stdout, &user, config.archive);
         if !missing.is_empty() {
             let list = missing.join(",");
             findings.push(
@@ -116,14 +179,16 @@ fn rights(datasets: &[String]) -> Result<Vec<Finding>> {
 }
 
 /// Which of the rights that a run needs `zfs allow` does not show for the user.
-fn missing_rights(allowed: &str, user: &str) -> Vec<&'static str> {
+fn missing_rights(allowed: &str, user: &str, archive: Archive) -> Vec<&'static str> {
     let who = [format!("user {user} "), "everyone ".to_owned(), "group ".to_owned()];
     let lines: Vec<&str> =
         allowed.lines().map(str::trim).filter(|line| who.iter().any(|who| line.starts_with(who.as_str()))).collect();
     let has = |right: &str| {
         lines.iter().any(|line| line.split([' ', ',']).any(|word| word == right || word.starts_with('@')))
     };
-    ["snapshot", "destroy", "mount", "userprop"].into_iter().filter(|right| !has(right)).collect()
+    let streams: &[&str] = if archive == Archive::Stream { &["send", "bookmark"] } else { &[] };
+    let all = ["snapshot", "destroy", "mount", "userprop", "hold", "release"].iter().chain(streams);
+    all.copied().filter(|right| !has(right)).collect()
 }
 
 fn denied(error: Error) -> Error {
@@ -148,9 +213,13 @@ mod tests {
     #[test]
     fn delegated_rights() {
         let allowed = "---- Permissions on tank/home ----\nLocal+Descendent permissions:\n\
-            \tuser backup destroy,mount,snapshot\n\tuser other userprop\n";
-        assert_eq!(missing_rights(allowed, "backup"), ["userprop"]);
-        assert_eq!(missing_rights(allowed, "back"), ["snapshot", "destroy", "mount", "userprop"]);
-        assert!(missing_rights("\tuser backup @backup\n", "backup").is_empty());
+            \tuser backup destroy,hold,mount,release,snapshot\n\tuser other userprop\n";
+        assert_eq!(missing_rights(allowed, "backup", Archive::Files), ["userprop"]);
+        assert_eq!(missing_rights(allowed, "backup", Archive::Stream), ["userprop", "send", "bookmark"]);
+        assert_eq!(
+            missing_rights(allowed, "back", Archive::Files),
+            ["snapshot", "destroy", "mount", "userprop", "hold", "release"]
+        );
+        assert!(missing_rights("\tuser backup @backup\n", "backup", Archive::Stream).is_empty());
     }
 }

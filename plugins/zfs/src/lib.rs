@@ -1,12 +1,17 @@
-//! Strategy zfs: one or more ZFS file systems, captured by snapshots.
+//! Strategy zfs: one or more ZFS datasets, captured by snapshots, archived as files or as send streams.
 //!
 //! Whose a snapshot is, is proven by user properties that are set in the call that makes it and are local to it; its
 //! name proves nothing, and neither does a value inherited from the dataset.
 
 mod check;
+mod holds;
 mod names;
 mod properties;
+mod receive;
 mod restore;
+mod stream;
+mod tool;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use names::{clone_name, mount_directory, pool, snapshot_name, source_name};
 use properties::{Properties, absent, busy};
+use stream::Stream;
 
 bkhost_sdk::export!(Zfs);
 
@@ -25,10 +31,40 @@ const BUSY: Duration = Duration::from_secs(30);
 /// EILSEQ, as WASI numbers it.
 const NOT_UTF8: i32 = 25;
 
+/// What is archived of a snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Archive {
+    #[default]
+    Files,
+    Stream,
+}
+
 /// `[part.config]`.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
 struct Config {
     datasets: Vec<String>,
+    archive: Archive,
+    recursive: bool,
+    exclude: Vec<String>,
+    full_every: u32,
+    properties: bool,
+    keep_snapshots: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            datasets: Vec::new(),
+            archive: Archive::Files,
+            recursive: false,
+            exclude: Vec::new(),
+            full_every: 7,
+            properties: true,
+            keep_snapshots: true,
+        }
+    }
 }
 
 /// What a snapshot record keeps for the later calls.
@@ -36,18 +72,21 @@ struct Config {
 struct State {
     /// What the snapshots are called after the `@`.
     label: String,
-    /// The datasets, in the order of the configuration.
+    /// The datasets, in the order of the configuration, each with what is below it.
     datasets: Vec<Captured>,
     /// Whether one call took the snapshots of each pool. If not, they were taken one after the other.
     #[serde(default)]
     together: bool,
+    /// Whether what is below the configured datasets is in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    recursive: bool,
     /// A dry run: nothing was taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     planned: bool,
 }
 
 /// One dataset's snapshot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Captured {
     dataset: String,
     /// The directory that holds it in the archive; empty: the top.
@@ -55,6 +94,21 @@ struct Captured {
     /// ZFS's own identity of the snapshot, once it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     guid: Option<String>,
+    /// A volume, and not a file system.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    volume: bool,
+    /// There is a bookmark of the snapshot too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    bookmark: bool,
+    /// Its send stream; none: it is archived as files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stream: Option<Stream>,
+}
+
+impl State {
+    fn has_streams(&self) -> bool {
+        self.datasets.iter().any(|captured| captured.stream.is_some())
+    }
 }
 
 /// The strategy.
@@ -67,11 +121,14 @@ impl Strategy for Zfs {
     type Config = Config;
 
     fn new(config: Config) -> Result<Self> {
-        Ok(Self { config })
+        match config.contradiction() {
+            Some(error) => Err(error),
+            None => Ok(Self { config }),
+        }
     }
 
     fn check(&mut self) -> Result<Vec<Finding>> {
-        check::check(&self.config.datasets)
+        check::check(&self.config)
     }
 
     /// A snapshot commits a transaction group, with all that was written since the last one. So does any change of a
@@ -101,15 +158,10 @@ impl Strategy for Zfs {
         let datasets = &self.config.datasets;
         let state = State {
             label: label.to_owned(),
-            datasets: datasets
-                .iter()
-                .map(|dataset| Captured {
-                    dataset: dataset.clone(),
-                    source: source_name(dataset, datasets.len()),
-                    guid: None,
-                })
-                .collect(),
+            // What is below them is found when the application is free again.
+            datasets: datasets.iter().map(|dataset| self.captured(dataset)).collect(),
             together,
+            recursive: self.config.recursive,
             planned,
         };
         let id: Vec<_> = datasets.iter().map(|dataset| snapshot_name(dataset, label)).collect();
@@ -120,21 +172,19 @@ impl Strategy for Zfs {
 
     fn finish(&mut self, mut snapshot: Snapshot) -> Result<Snapshot> {
         let mut state: State = snapshot.state()?;
+        snapshot.bytes = self.survey(&mut state)?;
+        if self.config.archive == Archive::Stream {
+            stream::plan(&self.config, &mut snapshot, &mut state)?;
+            // Held until the set is deleted, or the next increment is made: it starts from here.
+            for captured in &state.datasets {
+                holds::hold(&captured.dataset, &state.label)?;
+            }
+            stream::bookmark(&mut state)?;
+        }
+        snapshot.set_state(&state)?;
         if state.planned {
             return Ok(snapshot);
         }
-        let mut bytes = 0_u64;
-        for captured in &mut state.datasets {
-            let name = snapshot_name(&captured.dataset, &state.label);
-            let Some(found) = own(&name)?.filter(|found| mine(found, &state.label)) else {
-                return Err(Error::not_found(format!("snapshot {name} is gone, or is not the one that was taken"))
-                    .hint("does another tool on this machine delete snapshots?"));
-            };
-            captured.guid = found.value("guid").map(str::to_owned);
-            bytes = bytes.saturating_add(found.number("referenced").unwrap_or(0));
-        }
-        snapshot.bytes = Some(bytes);
-        snapshot.set_state(&state)?;
         let version = exec::run("version", &[])?;
         if version.status == 0 {
             snapshot = snapshot.version("zfs", version.first_line());
@@ -144,9 +194,13 @@ impl Strategy for Zfs {
 
     fn open(&mut self, snapshot: &Snapshot) -> Result<Vec<Source>> {
         let state: State = snapshot.state()?;
+        if state.has_streams() {
+            return stream::open(&state);
+        }
         let mut sources = Vec::new();
         for (n, captured) in state.datasets.iter().enumerate() {
-            let root = match snapshot_directory(n, &state) {
+            holds::hold(&captured.dataset, &state.label)?;
+            let root = match self.snapshot_directory(captured, &state) {
                 Some(directory) => directory,
                 None => make_clone(n, captured, &state)?,
             };
@@ -157,28 +211,35 @@ impl Strategy for Zfs {
 
     fn close(&mut self, snapshot: &Snapshot) -> Result<()> {
         let state: State = snapshot.state()?;
-        each(state.datasets.iter().enumerate(), |(n, captured)| destroy_clone(n, &captured.dataset, &state.label))
+        if state.has_streams() {
+            return stream::let_go(&self.config, &state);
+        }
+        each(state.datasets.iter().enumerate(), |(n, captured)| {
+            destroy_clone(n, &captured.dataset, &state.label)?;
+            holds::release(&captured.dataset, &state.label)
+        })
     }
 
     fn restore(&mut self, snapshot: &Snapshot, archived: &[Archived], to: Option<&str>) -> Result<()> {
         let state: State = snapshot.state()?;
         match to {
             None => restore::in_place(&state),
+            Some(to) if state.has_streams() => receive::into(&state, archived, to),
             Some(to) => restore::into(&state, archived, to),
         }
     }
 
     fn list(&mut self) -> Result<Vec<Snapshot>> {
-        let mut runs: BTreeMap<String, Vec<(usize, Properties)>> = BTreeMap::new();
-        for (n, dataset) in self.config.datasets.iter().enumerate() {
-            let output = exec::run("snapshots", &[("dataset", dataset)])?;
+        let mut runs: BTreeMap<String, Vec<(String, Properties)>> = BTreeMap::new();
+        for dataset in tree::datasets(&self.config)? {
+            let output = exec::run("snapshots", &[("dataset", &dataset.name)])?;
             if absent(&output) {
                 continue;
             }
             for found in properties::parse(&output.ok()?.stdout) {
-                let label = found.label(dataset).filter(|label| mine(&found, label)).map(str::to_owned);
+                let label = found.label(&dataset.name).filter(|label| mine(&found, label)).map(str::to_owned);
                 if let Some(label) = label {
-                    runs.entry(label).or_default().push((n, found));
+                    runs.entry(label).or_default().push((dataset.name.clone(), found));
                 }
             }
         }
@@ -190,15 +251,32 @@ impl Strategy for Zfs {
         if state.planned {
             return Ok(());
         }
-        each(state.datasets.iter().enumerate(), |(n, captured)| {
+        let recorded = each(state.datasets.iter().enumerate(), |(n, captured)| {
             destroy_clone(n, &captured.dataset, &state.label)?;
+            // What a run that died left in its journal does not know its streams yet.
+            if captured.stream.is_some() || self.config.archive == Archive::Stream {
+                destroy_bookmark(&captured.dataset, &state.label, captured.guid.as_deref())?;
+            }
             destroy_snapshot(&captured.dataset, &state.label, captured.guid.as_deref())
-        })
+        });
+        // What was renamed since, and what a run that was interrupted did not come to record.
+        let others = if state.recursive { self.discard(&state.label) } else { Ok(()) };
+        recorded.and(others)
     }
 
     fn discard(&mut self, label: &str) -> Result<()> {
-        each(self.config.datasets.iter().enumerate(), |(n, dataset)| {
+        // Not what a listing says alone: a configured dataset that cannot be listed has to be told.
+        let mut names = self.config.datasets.clone();
+        if self.config.recursive {
+            names.extend(tree::datasets(&self.config)?.into_iter().map(|dataset| dataset.name));
+            names.sort();
+            names.dedup();
+        }
+        each(names.iter().enumerate(), |(n, dataset)| {
             destroy_clone(n, dataset, label)?;
+            if self.config.archive == Archive::Stream {
+                destroy_bookmark(dataset, label, None)?;
+            }
             destroy_snapshot(dataset, label, None)
         })
     }
@@ -214,12 +292,12 @@ impl Zfs {
         }
         let (mut together, mut planned) = (true, false);
         for names in pools.values() {
-            let output = snapshot_command(label, names).run()?;
+            let output = self.snapshot_command(label, names).run()?;
             // A usage error: nothing was made, because this tool takes one snapshot in a call (zfs-fuse).
             if output.status == 2 && names.len() > 1 {
                 together = false;
                 for name in names {
-                    snapshot_command(label, std::slice::from_ref(name)).run()?.ok().map_err(explain)?;
+                    self.snapshot_command(label, std::slice::from_ref(name)).run()?.ok().map_err(explain)?;
                 }
             } else {
                 planned = output.planned;
@@ -235,36 +313,96 @@ impl Zfs {
         Ok((together, planned))
     }
 
-    fn record(&self, label: String, found: &[(usize, Properties)]) -> Result<Snapshot> {
-        let all = &self.config.datasets;
+    fn snapshot_command(&self, label: &str, names: &[String]) -> exec::Command {
+        exec::command(if self.config.recursive { "snapshot-tree" } else { "snapshot" })
+            .slot("instance", config::instance())
+            .slot("part", config::part())
+            .slot("label", label)
+            .slots("snapshot", names.iter().map(String::as_str))
+    }
+
+    fn captured(&self, dataset: &str) -> Captured {
+        let alone = self.config.datasets.len() == 1 && !self.config.recursive;
+        Captured { dataset: dataset.to_owned(), source: source_name(dataset, alone), ..Captured::default() }
+    }
+
+    /// Find out what was captured, and let go of what is left out. Gives its size.
+    fn survey(&self, state: &mut State) -> Result<Option<u64>> {
+        let existing = tree::datasets(&self.config)?;
+        let missing = self.config.datasets.iter().find(|name| !existing.iter().any(|found| found.name == **name));
+        if let Some(missing) = missing {
+            return Err(Error::not_found(format!("dataset {missing} is gone")));
+        }
+        let (mut captured, mut bytes) = (Vec::new(), 0_u64);
+        for dataset in existing {
+            let name = snapshot_name(&dataset.name, &state.label);
+            if self.config.excluded(&dataset.name) {
+                // It goes with the set, at the latest.
+                let gone = if state.planned { Ok(()) } else { destroy_snapshot(&dataset.name, &state.label, None) };
+                if let Err(error) = gone {
+                    warn!("{} is left out, and its part of the snapshot stays: {}", dataset.name, error.message);
+                }
+                continue;
+            }
+            if dataset.volume && self.config.archive == Archive::Files {
+                return Err(Error::unsupported(format!("{} is a volume, which holds no files", dataset.name))
+                    .hint("set archive = \"stream\", or leave it out"));
+            }
+            let mut one = Captured { volume: dataset.volume, ..self.captured(&dataset.name) };
+            if !state.planned {
+                let Some(found) = own(&name)?.filter(|found| mine(found, &state.label)) else {
+                    if self.config.datasets.contains(&dataset.name) {
+                        return Err(Error::not_found(format!(
+                            "snapshot {name} is gone, or is not the one that was taken"
+                        ))
+                        .hint("does another tool on this machine delete snapshots?"));
+                    }
+                    info!("{} was created after the snapshot, and is not in it", dataset.name);
+                    continue;
+                };
+                one.guid = found.value("guid").map(str::to_owned);
+                bytes = bytes.saturating_add(found.number("referenced").unwrap_or(0));
+            }
+            captured.push(one);
+        }
+        state.datasets = captured;
+        Ok((!state.planned).then_some(bytes))
+    }
+
+    /// The snapshot's directory below the dataset's, where ZFS has one. Only the configured datasets' directories are
+    /// granted.
+    fn snapshot_directory(&self, captured: &Captured, state: &State) -> Option<String> {
+        let n = self.config.datasets.iter().position(|dataset| *dataset == captured.dataset)?;
+        let snapshots = format!("/source/dataset/{n}/.zfs/snapshot");
+        let directory = format!("{snapshots}/{}", state.label);
+        // Reading it mounts it; merely asking whether it is there does not.
+        let readable = |guest: &str| match std::fs::read_dir(path::local(guest)) {
+            Ok(_) => true,
+            // A name in it is not UTF-8: only the host can list it.
+            Err(error) => error.raw_os_error() == Some(NOT_UTF8),
+        };
+        (readable(&directory) || (state.planned && readable(&snapshots))).then_some(directory)
+    }
+
+    fn record(&self, label: String, found: &[(String, Properties)]) -> Result<Snapshot> {
         let datasets: Vec<_> = found
             .iter()
-            .filter_map(|(n, properties)| {
-                let dataset = all.get(*n)?;
-                Some(Captured {
-                    dataset: dataset.clone(),
-                    source: source_name(dataset, all.len()),
-                    guid: properties.value("guid").map(str::to_owned),
-                })
+            .map(|(dataset, properties)| Captured {
+                guid: properties.value("guid").map(str::to_owned),
+                ..self.captured(dataset)
             })
             .collect();
         let id: Vec<_> = datasets.iter().map(|captured| snapshot_name(&captured.dataset, &label)).collect();
+        // Of many, the first tell enough.
+        let id = id.iter().take(4).map(String::as_str).collect::<Vec<_>>().join(" ");
         let sum = |name| found.iter().filter_map(|(_, properties)| properties.number(name)).sum::<u64>();
         let created = found.iter().filter_map(|(_, properties)| properties.number("creation")).min().unwrap_or(0);
-        let state = State { label, datasets, together: false, planned: false };
-        let mut snapshot = Snapshot::atomic(id.join(" "), &state)?;
+        let state = State { label, datasets, together: false, recursive: self.config.recursive, planned: false };
+        let mut snapshot = Snapshot::atomic(id, &state)?;
         snapshot.created = created.saturating_mul(1000);
         snapshot.bytes = Some(sum("referenced"));
         Ok(snapshot)
     }
-}
-
-fn snapshot_command(label: &str, names: &[String]) -> exec::Command {
-    exec::command("snapshot")
-        .slot("instance", config::instance())
-        .slot("part", config::part())
-        .slot("label", label)
-        .slots("snapshot", names.iter().map(String::as_str))
 }
 
 /// Say what a refusal of `zfs snapshot` means.
@@ -281,19 +419,6 @@ fn explain(error: Error) -> Error {
     } else {
         error
     }
-}
-
-/// The snapshot's directory below the dataset's, where ZFS has one.
-fn snapshot_directory(n: usize, state: &State) -> Option<String> {
-    let snapshots = format!("/source/dataset/{n}/.zfs/snapshot");
-    let directory = format!("{snapshots}/{}", state.label);
-    // Reading it mounts it; merely asking whether it is there does not.
-    let readable = |guest: &str| match std::fs::read_dir(path::local(guest)) {
-        Ok(_) => true,
-        // A name in it is not UTF-8: only the host can list it.
-        Err(error) => error.raw_os_error() == Some(NOT_UTF8),
-    };
-    (readable(&directory) || (state.planned && readable(&snapshots))).then_some(directory)
 }
 
 /// A read-only clone of the snapshot, mounted in the staging area.
@@ -350,17 +475,35 @@ fn destroy_snapshot(dataset: &str, label: &str, guid: Option<&str>) -> Result<()
         return Ok(());
     }
     // A held snapshot is as busy as one that is still mounted: ask first, rather than wait for what will not pass.
-    if found.number("userrefs").unwrap_or(0) > 0 {
+    let held = |found: &Properties| found.number("userrefs").unwrap_or(0) > 0;
+    if held(&found) {
+        holds::release(dataset, label)?;
+    }
+    if held(&found) && own(&name)?.is_some_and(|found| held(&found)) {
         return Err(Error::conflict(format!("snapshot {name} is held"))
             .hint(format!("see `zfs holds '{name}'`; release it, then prune again")));
     }
-    destroy("destroy-snapshot", "snapshot", &name).map_err(|error| {
-        if error.detail_of("stderr").is_some_and(|stderr| stderr.contains("dependent clones")) {
-            error.code(bkhost_sdk::ErrorCode::Conflict).hint("somebody cloned it: destroy or promote the clone first")
-        } else {
-            error
-        }
+    destroy("destroy-snapshot", "snapshot", &name).map_err(|error| match error.detail_of("stderr").and_then(clones) {
+        Some(clones) => Error::conflict(format!("snapshot {name} has dependent clones: {clones}"))
+            .hint("somebody cloned it: destroy or promote the clone first"),
+        None => error,
     })
+}
+
+/// The clones that keep a snapshot from being destroyed, as ZFS names them below its complaint.
+fn clones(stderr: &str) -> Option<String> {
+    let (_, names) = stderr.split_once("dependent clones")?;
+    let names: Vec<&str> =
+        names.lines().map(str::trim).filter(|line| line.contains('/') && !line.contains('\'')).collect();
+    Some(names.join(", "))
+}
+
+/// Destroy the bookmark of a snapshot. Whose it is, the guid tells that was recorded, or else the snapshot beside it, which
+/// is still there: nothing of a set that was not finished has gone yet.
+fn destroy_bookmark(dataset: &str, label: &str, guid: Option<&str>) -> Result<()> {
+    let snapshot = if guid.is_none() { own(&snapshot_name(dataset, label))? } else { None };
+    let guid = guid.or_else(|| snapshot.as_ref().filter(|found| mine(found, label))?.value("guid"));
+    guid.map_or(Ok(()), |guid| stream::destroy_bookmark(dataset, label, guid))
 }
 
 /// Run a command that destroys something, again while it is busy; done if it is gone.

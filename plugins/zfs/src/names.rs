@@ -5,6 +5,11 @@ pub(crate) fn snapshot_name(dataset: &str, label: &str) -> String {
     format!("{dataset}@{label}")
 }
 
+/// `tank/home#label`: what an increment can start from when the snapshot is gone.
+pub(crate) fn bookmark_name(dataset: &str, label: &str) -> String {
+    format!("{dataset}#{label}")
+}
+
 /// The clone for reading. Below the dataset, so that it is in its pool, under its key if it is encrypted, and within what
 /// was delegated on it.
 pub(crate) fn clone_name(dataset: &str, label: &str) -> String {
@@ -26,10 +31,10 @@ pub(crate) fn mount_directory(what: &str, n: usize) -> String {
     format!("{}/{what}-{n}", bkhost_sdk::path::STAGING)
 }
 
-/// The directory that holds a dataset in the archive: the top for the only one, else its name. No dataset's name holds a
-/// `%`, so no two become the same.
-pub(crate) fn source_name(dataset: &str, of: usize) -> String {
-    if of == 1 { String::new() } else { dataset.replace('/', "%2F") }
+/// The directory that holds a dataset in the archive: the top for one that can only be alone, else its name. No dataset's
+/// name holds a `%`, so no two become the same.
+pub(crate) fn source_name(dataset: &str, alone: bool) -> String {
+    if alone { String::new() } else { dataset.replace('/', "%2F") }
 }
 
 #[cfg(test)]
@@ -38,9 +43,9 @@ mod tests {
 
     #[test]
     fn the_only_dataset_is_the_top_of_the_archive() {
-        assert_eq!(source_name("tank/home", 1), "");
-        assert_eq!(source_name("tank/home", 2), "tank%2Fhome");
-        assert_ne!(source_name("tank/a", 2), source_name("tank_a", 2));
+        assert_eq!(source_name("tank/home", true), "");
+        assert_eq!(source_name("tank/home", false), "tank%2Fhome");
+        assert_ne!(source_name("tank/a", false), source_name("tank_a", false));
     }
 
     #[test]

@@ -70,6 +70,11 @@ pub(crate) fn absent(output: &Output) -> bool {
             .any(|text| output.stderr.contains(text))
 }
 
+/// Whether the command failed because what it names is not there: a bookmark, a snapshot, a hold's snapshot.
+pub(crate) fn gone(output: &Output) -> bool {
+    output.status != 0 && (output.stderr.contains("does not exist") || output.stderr.contains("not found"))
+}
+
 /// Whether the failure is of the sort that passes: something still holds the mount, or did a moment ago.
 pub(crate) fn busy(error: &Error) -> bool {
     error.detail_of("stderr").is_some_and(|stderr| stderr.contains("busy") || stderr.contains("umount failed"))

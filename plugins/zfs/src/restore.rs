@@ -4,6 +4,7 @@ use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, exec, info, path, 
 
 use crate::names::{last_component, mount_directory, snapshot_name};
 use crate::properties::{self, Properties, absent, busy};
+use crate::tree::below;
 use crate::{BUSY, Captured, State, mine};
 
 /// Roll every dataset back, after all of them were seen to allow it.
@@ -73,12 +74,7 @@ fn newer<'a>(all: &'a [Properties], than: &Properties, dataset: &str) -> Vec<&'a
 pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()> {
     let plan = plan(state, archived, to)?;
     for target in std::iter::once(to).chain(plan.iter().map(|step| step.target.as_str())) {
-        let output = exec::run("target", &[("dataset", target)])?;
-        if !absent(&output) {
-            output.ok().map_err(explain)?;
-            return Err(Error::already_exists(format!("dataset {target} exists"))
-                .hint("restore into a new name: an existing dataset is never written to"));
-        }
+        refuse_existing(target)?;
     }
     let mut made = Vec::new();
     let outcome = fill(&plan, to, &mut made);
@@ -97,6 +93,17 @@ pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()>
     outcome
 }
 
+/// An existing dataset is never written to.
+pub(crate) fn refuse_existing(target: &str) -> Result<()> {
+    let output = exec::run("target", &[("dataset", target)])?;
+    if absent(&output) {
+        return Ok(());
+    }
+    output.ok().map_err(explain)?;
+    Err(Error::already_exists(format!("dataset {target} exists"))
+        .hint("restore into a new name: an existing dataset is never written to"))
+}
+
 /// One dataset to restore.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
@@ -105,26 +112,47 @@ struct Step {
 }
 
 fn plan(state: &State, archived: &[Archived], to: &str) -> Result<Vec<Step>> {
-    let mut steps: Vec<Step> = Vec::new();
+    let missing = |captured: &&Captured| !archived.iter().any(|archived| archived.name == captured.source);
+    if let Some(captured) = state.datasets.iter().find(missing) {
+        return Err(Error::not_found(format!("the set holds no archive of dataset {}", captured.dataset)));
+    }
+    let targets = targets(state, to)?;
+    Ok(state
+        .datasets
+        .iter()
+        .zip(targets)
+        .map(|(captured, target)| Step { source: captured.source.clone(), target })
+        .collect())
+}
+
+/// What each dataset becomes: the only one `to` itself, several `to/<last component>`; what is below one stays below it.
+pub(crate) fn targets(state: &State, to: &str) -> Result<Vec<String>> {
+    // The topmost one that this one came with: itself, unless the set is recursive.
+    let root = |name: &str| {
+        let above = |captured: &&Captured| below(name, &captured.dataset);
+        let topmost = state.datasets.iter().filter(|_| state.recursive).filter(above).map(|c| c.dataset.as_str()).min();
+        topmost.unwrap_or(name).to_owned()
+    };
+    let roots = state.datasets.iter().filter(|captured| root(&captured.dataset) == captured.dataset).count();
+    let mut targets: Vec<String> = Vec::new();
     for captured in &state.datasets {
-        if !archived.iter().any(|archived| archived.name == captured.source) {
-            return Err(Error::not_found(format!("the set holds no archive of dataset {}", captured.dataset)));
-        }
-        let target = match state.datasets.len() {
-            1 => to.to_owned(),
-            _ => format!("{to}/{}", last_component(&captured.dataset)),
+        let root = root(&captured.dataset);
+        let rest = captured.dataset.strip_prefix(&root).unwrap_or_default();
+        let target = match roots {
+            1 => format!("{to}{rest}"),
+            _ => format!("{to}/{}{rest}", last_component(&root)),
         };
-        if steps.iter().any(|step| step.target == target) {
+        if targets.contains(&target) {
             return Err(Error::conflict(format!("two datasets of this set would both become {target}"))
                 .hint("give them different parts, so that each can be restored by itself"));
         }
-        steps.push(Step { source: captured.source.clone(), target });
+        targets.push(target);
     }
-    Ok(steps)
+    Ok(targets)
 }
 
 fn fill(plan: &[Step], to: &str, made: &mut Vec<String>) -> Result<()> {
-    if plan.iter().any(|step| step.target != to) {
+    if !plan.iter().any(|step| step.target == to) {
         exec::run("create-parent", &[("dataset", to)])?.ok().map_err(explain)?;
         made.push(to.to_owned());
     }
@@ -156,13 +184,13 @@ fn fill(plan: &[Step], to: &str, made: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn explain(error: Error) -> Error {
+pub(crate) fn explain(error: Error) -> Error {
     let stderr = error.detail_of("stderr").unwrap_or_default().to_owned();
     if stderr.contains("parent does not exist") || stderr.contains("no such pool") {
         error.code(ErrorCode::NotFound).hint("--to names a dataset to be created: its parent has to exist")
     } else if stderr.contains("already exists") {
         error.code(ErrorCode::AlreadyExists)
-    } else if stderr.contains("invalid") || stderr.contains("delimiter") {
+    } else if (stderr.contains("invalid") && !stderr.contains("stream")) || stderr.contains("delimiter") {
         error.code(ErrorCode::InvalidConfig).hint("--to names a dataset: pool/name")
     } else {
         error

@@ -5,12 +5,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bkhost_sdk::exec::{Command, Output};
+use bkhost_sdk::history::Earlier;
 use bkhost_sdk::testing::{self, Host, Part};
 use bkhost_sdk::{ArchivedForm, ErrorCode};
 
 use super::*;
 
 const LABEL: &str = "bkhost-i-1";
+
+/// OpenZFS 2.2: `HELP_SEND` and `HELP_RECEIVE` of its `cmd/zfs/zfs_main.c`.
+const OPEN_SEND: &str =
+    "usage:\n\tsend [-DLPbcehnpsVvw] [-i|-I snapshot]\n\t     [-R [-X dataset[,dataset]...]]     <snapshot>\n";
+const OPEN_RECEIVE: &str = "usage:\n\treceive [-vMnsFhu] [-o <property>=<value>] ... [-x <property>] ...\n\t    <filesystem|volume|snapshot>\n";
 
 /// A ZFS in memory: snapshots and clones with their local properties.
 #[derive(Default)]
@@ -23,6 +29,22 @@ struct World {
     refused: Option<&'static str>,
     /// Datasets that a restore has created.
     created: Vec<String>,
+    /// What the part is configured to, but for its datasets.
+    config: Config,
+    /// Datasets below those of the part, with their types.
+    below: Vec<(&'static str, &'static str)>,
+    /// Tags, each with the snapshot that it holds.
+    holds: Vec<(String, String)>,
+    /// Bookmarks, each with its guid.
+    bookmarks: BTreeMap<String, String>,
+    /// Encrypted datasets.
+    encrypted: Vec<&'static str>,
+    /// The earlier set that the host offers.
+    earlier: Option<Earlier>,
+    /// What `receive` was called with, and from which set.
+    received: Vec<(String, String, String)>,
+    /// The `n`th `receive` fails.
+    receive_fails: Option<usize>,
     /// Whether extracting fails.
     damaged: bool,
     calls: Vec<String>,
@@ -76,7 +98,11 @@ impl Host for Zpool {
                 output(0, "", "")
             }
             "own" => match world.things.get(&value("name")) {
-                Some(owner) => output(0, described(&value("name"), owner), ""),
+                Some(owner) => {
+                    let name = value("name");
+                    let held = world.holds.iter().filter(|(_, held)| *held == name).count();
+                    output(0, format!("{}{name}\tuserrefs\t{held}\t-\n", described(&name, owner)), "")
+                }
                 None => absent_thing(&value("name")),
             },
             "snapshots" => {
@@ -91,12 +117,99 @@ impl Host for Zpool {
             }
             "destroy-snapshot" | "destroy-clone" => {
                 let name = if command.id() == "destroy-clone" { value("clone") } else { value("snapshot") };
+                if world.holds.iter().any(|(_, held)| *held == name) {
+                    // OpenZFS, as in the report openzfs/zfs#14538.
+                    return output(1, "", format!("cannot destroy snapshot {name}: dataset is busy\n"));
+                }
                 match world.things.remove(&name) {
                     Some(_) => output(0, "", ""),
                     None => absent_thing(&name),
                 }
             }
-            "rollback" | "settle" => output(0, "", ""),
+            "rollback" | "settle" | "mount" => output(0, "", ""),
+            "descendants" => {
+                let root = value("dataset");
+                let below = world.below.iter().filter(|(name, _)| tree::below(name, &root));
+                let listed: String = below.map(|(name, kind)| format!("{name}\t{kind}\n")).collect();
+                output(0, format!("{root}\tfilesystem\n{listed}"), "")
+            }
+            "snapshot-tree" => {
+                let names = command.values("snapshot").unwrap();
+                if names.len() > 1 && !world.open_zfs {
+                    return output(2, "", "too many arguments\nusage:\n");
+                }
+                for name in names {
+                    let (root, label) = name.split_once('@').unwrap();
+                    let below = world.below.iter().filter(|(name, _)| tree::below(name, root));
+                    let all: Vec<_> = below.map(|(name, _)| format!("{name}@{label}")).collect();
+                    world.things.extend(all.into_iter().chain([name.clone()]).map(|name| (name, owner.clone())));
+                }
+                output(0, "", "")
+            }
+            "hold" => {
+                let held = (value("tag"), value("snapshot"));
+                if world.holds.contains(&held) {
+                    return output(1, "", format!("cannot hold '{}': tag already exists on this dataset\n", held.1));
+                }
+                world.holds.push(held);
+                output(0, "", "")
+            }
+            "release" => {
+                let held = (value("tag"), value("snapshot"));
+                if !world.things.contains_key(&held.1) {
+                    return absent_thing(&held.1);
+                }
+                if !world.holds.contains(&held) {
+                    // OpenZFS, as in the report psy0rz/zfs_autobackup#152.
+                    let said = format!("cannot release hold from snapshot '{}': no such tag on this dataset\n", held.1);
+                    return output(1, "", said);
+                }
+                world.holds.retain(|one| *one != held);
+                output(0, "", "")
+            }
+            "send-usage" if world.open_zfs => output(2, "", OPEN_SEND),
+            "send-usage" => output(2, "", "usage:\n\tsend [-RDp] [-[iI] snapshot] <snapshot>\n"),
+            "receive-usage" if world.open_zfs => output(2, "", OPEN_RECEIVE),
+            "receive-usage" => output(2, "", "usage:\n\treceive [-vnF] <filesystem|volume|snapshot>\n"),
+            "encryption" => {
+                let dataset = value("dataset");
+                let encryption = if world.encrypted.iter().any(|one| *one == dataset) { "aes-256-gcm" } else { "off" };
+                output(0, format!("{dataset}\tencryption\t{encryption}\t-\n"), "")
+            }
+            "bookmark" if world.open_zfs => {
+                world.bookmarks.insert(value("bookmark"), format!("g-{}", value("snapshot")));
+                output(0, "", "")
+            }
+            "bookmark" => output(2, "", "unrecognized command 'bookmark'\n"),
+            "bookmark-guid" => match world.bookmarks.get(&value("bookmark")) {
+                Some(guid) => output(0, format!("{}\tguid\t{guid}\t-\n", value("bookmark")), ""),
+                None if world.open_zfs => absent_thing(&value("bookmark")),
+                None => output(1, "", format!("cannot open '{}': invalid dataset name\n", value("bookmark"))),
+            },
+            "destroy-bookmark" => {
+                world.bookmarks.remove(&value("bookmark"));
+                output(0, "", "")
+            }
+            "received" => {
+                let name = value("snapshot");
+                let (dataset, label) = name.split_once('@').unwrap();
+                let original = dataset.replacen("t/new.bkhost-partial", "t/a", 1);
+                output(0, format!("{name}\tguid\tg-{original}@{label}\t-\n"), "")
+            }
+            "create-partial" => {
+                world.created.push(value("dataset"));
+                output(0, "", "")
+            }
+            "complete" => {
+                let (partial, to) = (value("partial"), value("dataset"));
+                world.created.iter_mut().for_each(|name| *name = name.replacen(&partial, &to, 1));
+                output(0, "", "")
+            }
+            "destroy-partial" => {
+                let partial = value("dataset");
+                world.created.retain(|name| *name != partial && !tree::below(name, &partial));
+                output(0, "", "")
+            }
             "target" if world.created.contains(&value("dataset")) => {
                 output(0, format!("{0}\tmounted\tyes\t-\n{0}\tmountpoint\t/m\t-\n", value("dataset")), "")
             }
@@ -113,6 +226,25 @@ impl Host for Zpool {
         }
     }
 
+    fn previous(&mut self) -> Result<Option<Earlier>> {
+        Ok(self.0.borrow().earlier.clone())
+    }
+
+    fn feed_from(&mut self, set: &str, name: &str, command: &Command) -> Result<Output> {
+        let world = &mut *self.0.borrow_mut();
+        assert_eq!(command.id(), "receive");
+        let dataset = command.values("dataset").unwrap()[0].clone();
+        let without = command.values("without").map(|values| values.join(",")).unwrap_or_default();
+        world.received.push((set.to_owned(), name.to_owned(), format!("{dataset} {without}")));
+        if world.receive_fails == Some(world.received.len()) {
+            return output(1, "", "cannot receive: failed to read from stream\n");
+        }
+        if !world.created.contains(&dataset) {
+            world.created.push(dataset);
+        }
+        output(0, "", "")
+    }
+
     fn extract(&mut self, _: &str, _: &str) -> Result<u64> {
         if self.0.borrow().damaged { Err(Error::corrupt("damaged")) } else { Ok(1) }
     }
@@ -123,7 +255,8 @@ fn at<T>(zpool: &Zpool, part: &str, datasets: &[&str], body: impl FnOnce(&mut Zf
     let root = std::env::temp_dir().join(format!("bkhost-zfs-{}-{part}", std::process::id()));
     std::fs::create_dir_all(&root).unwrap();
     let part = Part { instance: "i".into(), part: part.into(), root: root.clone(), ..Part::default() };
-    let mut zfs = Zfs { config: Config { datasets: datasets.iter().map(|&name| name.into()).collect() } };
+    let named = datasets.iter().map(|&name| name.into()).collect();
+    let mut zfs = Zfs { config: Config { datasets: named, ..zpool.0.borrow().config.clone() } };
     let result = testing::host(part, zpool.clone(), || body(&mut zfs)).0;
     let _ = std::fs::remove_dir_all(root);
     result
@@ -272,4 +405,294 @@ fn two_datasets_of_one_last_name_cannot_share_a_parent() {
     let error = at(&zpool, "clash", &datasets, |zfs| zfs.restore(&snapshot, &all, Some("t/new")).unwrap_err());
     assert_eq!(error.code, ErrorCode::Conflict);
     assert!(zpool.0.borrow().created.is_empty());
+}
+
+// --- holds ------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_snapshot_is_held_while_its_files_are_read() {
+    let zpool = Zpool::default();
+    at(&zpool, "held", &["t/a"], |zfs| {
+        let snapshot = zfs.capture(LABEL).unwrap();
+        let snapshot = zfs.finish(snapshot).unwrap();
+        assert!(zpool.0.borrow().holds.is_empty());
+        zfs.open(&snapshot).unwrap();
+        assert_eq!(zpool.0.borrow().holds, [(LABEL.to_owned(), "t/a@bkhost-i-1".to_owned())]);
+        zfs.close(&snapshot).unwrap();
+        zfs.close(&snapshot).unwrap();
+        assert!(zpool.0.borrow().holds.is_empty());
+        // A run that died while it read.
+        zfs.open(&snapshot).unwrap();
+        zfs.discard(LABEL).unwrap();
+    });
+    assert!(names(&zpool).is_empty() && zpool.0.borrow().holds.is_empty());
+}
+
+#[test]
+fn the_hold_of_another_is_never_released() {
+    let zpool = Zpool::default();
+    at(&zpool, "foreign-hold", &["t/a"], |zfs| {
+        let snapshot = zfs.capture(LABEL).unwrap();
+        let theirs = ("keep".to_owned(), "t/a@bkhost-i-1".to_owned());
+        zpool.0.borrow_mut().holds.push(theirs.clone());
+        zfs.open(&snapshot).unwrap();
+        let error = zfs.delete(&snapshot).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Conflict);
+        assert!(error.hint.unwrap().contains("zfs holds"));
+        assert_eq!(zpool.0.borrow().holds, [theirs.clone()]);
+        assert_eq!(names(&zpool), ["t/a@bkhost-i-1"]);
+        zpool.0.borrow_mut().holds.clear();
+        zfs.delete(&snapshot).unwrap();
+    });
+    assert!(names(&zpool).is_empty());
+}
+
+// --- trees ------------------------------------------------------------------------------------------------------------
+
+fn recursive(archive: Archive, exclude: &[&str]) -> Config {
+    let exclude = exclude.iter().map(|&name| name.to_owned()).collect();
+    Config { archive, recursive: true, exclude, ..Config::default() }
+}
+
+#[test]
+fn a_tree_is_captured_in_one_call_and_deleted_whole() {
+    let zpool = Zpool::default();
+    zpool.0.borrow_mut().config = recursive(Archive::Files, &["t/a/cache"]);
+    zpool.0.borrow_mut().below = vec![
+        ("t/a/b", "filesystem"),
+        ("t/a/b/c", "filesystem"),
+        ("t/a/cache", "filesystem"),
+        ("t/a/bkhost-x", "filesystem"),
+    ];
+    at(&zpool, "tree", &["t/a"], |zfs| {
+        let snapshot = zfs.capture(LABEL).unwrap();
+        assert_eq!(zpool.0.borrow().calls.iter().filter(|call| call.starts_with("snapshot")).count(), 1);
+        // One is created after the snapshot, one is destroyed.
+        zpool.0.borrow_mut().below.push(("t/a/later", "filesystem"));
+        zpool.0.borrow_mut().below.retain(|(name, _)| *name != "t/a/b/c");
+        zpool.0.borrow_mut().things.remove("t/a/b/c@bkhost-i-1");
+        let snapshot = zfs.finish(snapshot).unwrap();
+        let state: State = snapshot.state().unwrap();
+        let captured: Vec<_> = state.datasets.iter().map(|captured| captured.source.as_str()).collect();
+        assert_eq!(captured, ["t%2Fa", "t%2Fa%2Fb", "t%2Fa%2Fbkhost-x"]);
+        // What is left out gives its space back.
+        assert_eq!(names(&zpool), ["t/a/b@bkhost-i-1", "t/a/bkhost-x@bkhost-i-1", "t/a@bkhost-i-1"]);
+        let targets = restore::targets(&state, "t/new").unwrap();
+        assert_eq!(targets, ["t/new", "t/new/b", "t/new/bkhost-x"]);
+        zfs.delete(&snapshot).unwrap();
+    });
+    assert!(names(&zpool).is_empty());
+}
+
+#[test]
+fn a_capture_of_a_tree_that_nobody_recorded_is_discarded_whole_and_leaves_others_alone() {
+    let zpool = Zpool::default();
+    zpool.0.borrow_mut().config = recursive(Archive::Stream, &[]);
+    zpool.0.borrow_mut().below = vec![("t/a/b", "filesystem")];
+    at(&zpool, "tree-gone", &["t/a"], |zfs| zfs.capture(LABEL).unwrap());
+    let foreign = (String::new(), String::new(), String::new());
+    zpool.0.borrow_mut().things.insert("t/a/b@bkhost-i-2".into(), foreign);
+    at(&zpool, "tree-gone", &["t/a"], |zfs| {
+        zfs.discard(LABEL).unwrap();
+        zfs.discard("bkhost-i-2").unwrap();
+    });
+    assert_eq!(names(&zpool), ["t/a/b@bkhost-i-2"]);
+}
+
+#[test]
+fn volumes_are_sent_and_are_no_files() {
+    let zpool = Zpool::default();
+    zpool.0.borrow_mut().below = vec![("t/a/v", "volume")];
+    zpool.0.borrow_mut().config = recursive(Archive::Files, &[]);
+    at(&zpool, "volume", &["t/a"], |zfs| {
+        let snapshot = zfs.capture(LABEL).unwrap();
+        let error = zfs.finish(snapshot).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Unsupported);
+        assert!(error.message.contains("t/a/v is a volume"), "{}", error.message);
+        zfs.discard(LABEL).unwrap();
+    });
+    zpool.0.borrow_mut().config = recursive(Archive::Stream, &[]);
+    let state = at(&zpool, "volume", &["t/a"], |zfs| {
+        let snapshot = zfs.capture(LABEL).unwrap();
+        zfs.finish(snapshot).unwrap().state::<State>().unwrap()
+    });
+    assert_eq!(state.datasets.iter().map(|captured| captured.volume).collect::<Vec<_>>(), [false, true]);
+}
+
+// --- streams ----------------------------------------------------------------------------------------------------------
+
+/// Back up in stream mode as the set `20261121-00000<n>-000000`; the record becomes the earlier set.
+fn streamed(zpool: &Zpool, n: usize) -> (Snapshot, Vec<Command>) {
+    let label = format!("bkhost-i-{n}");
+    let (snapshot, commands) = at(zpool, "stream", &["t/a"], |zfs| {
+        let snapshot = zfs.capture(&label).unwrap();
+        let snapshot = zfs.finish(snapshot).unwrap();
+        let commands = stream::commands(&snapshot.state().unwrap());
+        zfs.close(&snapshot).unwrap();
+        (snapshot, commands.into_iter().map(|(_, command)| command).collect())
+    });
+    let depth = match (&snapshot.base, &zpool.0.borrow().earlier) {
+        (Some(_), Some(earlier)) => earlier.depth + 1,
+        _ => 0,
+    };
+    zpool.0.borrow_mut().earlier =
+        Some(Earlier { set: format!("20261121-00000{n}-000000"), snapshot: snapshot.clone(), depth });
+    (snapshot, commands)
+}
+
+fn argument(command: &Command, slot: &str) -> String {
+    command.values(slot).map(|values| values.join(" ")).unwrap_or_default()
+}
+
+fn streams(open_zfs: bool) -> Zpool {
+    let zpool = Zpool::default();
+    zpool.0.borrow_mut().open_zfs = open_zfs;
+    zpool.0.borrow_mut().config = Config { archive: Archive::Stream, full_every: 3, ..Config::default() };
+    zpool
+}
+
+#[test]
+fn increments_go_on_from_the_last_set_and_end_in_a_full_one() {
+    let zpool = streams(false);
+    let froms: Vec<String> = (1..=4).map(|n| argument(&streamed(&zpool, n).1[0], "from")).collect();
+    assert_eq!(froms, ["", "t/a@bkhost-i-1", "t/a@bkhost-i-2", ""]);
+    let held: Vec<String> = zpool.0.borrow().holds.iter().map(|(_, name)| name.clone()).collect();
+    // The first was let go when the third started from the second.
+    assert_eq!(held, ["t/a@bkhost-i-2", "t/a@bkhost-i-3", "t/a@bkhost-i-4"]);
+}
+
+#[test]
+fn a_restore_receives_the_chain_in_order() {
+    let zpool = streams(true);
+    for n in 1..=2 {
+        streamed(&zpool, n);
+    }
+    let (snapshot, commands) = streamed(&zpool, 3);
+    assert_eq!(snapshot.base.as_deref(), Some("20261121-000002-000000"));
+    assert_eq!(argument(&commands[0], "flags"), "pLc");
+    let item = |n: usize, name: &str| Archived {
+        set: format!("20261121-00000{n}-000000"),
+        name: name.into(),
+        form: ArchivedForm::Stream,
+        bytes: 1,
+    };
+    let all = [item(1, "full-0"), item(2, "incremental-0"), item(3, "incremental-0")];
+    at(&zpool, "stream", &["t/a"], |zfs| {
+        let error = zfs.restore(&snapshot, &all[1..], Some("t/new")).unwrap_err();
+        assert_eq!(error.code, ErrorCode::NotFound);
+        assert!(error.message.contains("set 20261121-000001-000000 holds no stream full-0"), "{}", error.message);
+        assert!(zpool.0.borrow().received.is_empty());
+        // Received beside its target, without the place of the original.
+        zfs.restore(&snapshot, &all, Some("t/new")).unwrap();
+        let received = zpool.0.borrow().received.clone();
+        let expected = [(1, "full-0"), (2, "incremental-0"), (3, "incremental-0")];
+        for ((set, name, how), (n, expected)) in received.iter().zip(expected) {
+            assert_eq!((set.as_str(), name.as_str()), (format!("20261121-00000{n}-000000").as_str(), expected));
+            assert_eq!(how, "t/new.bkhost-partial mountpoint");
+        }
+        assert_eq!(zpool.0.borrow().created, ["t/new"]);
+        let error = zfs.restore(&snapshot, &all, Some("t/new")).unwrap_err();
+        assert_eq!(error.code, ErrorCode::AlreadyExists);
+    });
+    // One that fails at its second stream leaves nothing, and does not touch what another left there.
+    zpool.0.borrow_mut().created.clear();
+    zpool.0.borrow_mut().received.clear();
+    zpool.0.borrow_mut().receive_fails = Some(2);
+    at(&zpool, "stream", &["t/a"], |zfs| {
+        let error = zfs.restore(&snapshot, &all, Some("t/new")).unwrap_err();
+        assert!(error.message.contains("failed to read from stream"), "{}", error.message);
+        assert!(zpool.0.borrow().created.is_empty());
+        zpool.0.borrow_mut().created = vec!["t/new.bkhost-partial".into()];
+        let error = zfs.restore(&snapshot, &all, Some("t/new")).unwrap_err();
+        assert_eq!(error.code, ErrorCode::AlreadyExists);
+        assert_eq!(zpool.0.borrow().created, ["t/new.bkhost-partial"]);
+    });
+}
+
+#[test]
+fn a_base_that_is_gone_or_another_makes_a_full_stream() {
+    let zpool = streams(false);
+    streamed(&zpool, 1);
+    zpool.0.borrow_mut().holds.clear();
+    zpool.0.borrow_mut().things.remove("t/a@bkhost-i-1");
+    let (snapshot, commands) = streamed(&zpool, 2);
+    assert_eq!((snapshot.base, argument(&commands[0], "from")), (None, String::new()));
+    // One of that name with another identity is another one.
+    let mut earlier = zpool.0.borrow().earlier.clone().unwrap();
+    let mut state: State = earlier.snapshot.state().unwrap();
+    state.datasets[0].guid = Some("another".into());
+    earlier.snapshot.set_state(&state).unwrap();
+    zpool.0.borrow_mut().earlier = Some(earlier);
+    assert_eq!(streamed(&zpool, 3).0.base, None);
+    // A set of files is no base for streams.
+    zpool.0.borrow_mut().config.archive = Archive::Files;
+    streamed(&zpool, 4);
+    zpool.0.borrow_mut().config.archive = Archive::Stream;
+    assert_eq!(streamed(&zpool, 5).0.base, None);
+}
+
+/// `zfs send -p` and bookmarks exclude each other: "Unsupported flag with filesystem or bookmark" (openzfs/zfs#7263).
+#[test]
+fn where_there_are_bookmarks_the_snapshot_may_go() {
+    let zpool = streams(true);
+    zpool.0.borrow_mut().config.keep_snapshots = false;
+    let (first, _) = streamed(&zpool, 1);
+    assert!(names(&zpool).is_empty() && zpool.0.borrow().holds.is_empty());
+    let (second, commands) = streamed(&zpool, 2);
+    assert_eq!(second.base.as_deref(), Some("20261121-000001-000000"));
+    assert_eq!(argument(&commands[0], "from"), "t/a#bkhost-i-1");
+    assert_eq!(argument(&commands[0], "flags"), "Lc");
+    at(&zpool, "stream", &["t/a"], |zfs| {
+        zfs.delete(&first).unwrap();
+        zfs.delete(&first).unwrap();
+    });
+    let left: Vec<String> = zpool.0.borrow().bookmarks.keys().cloned().collect();
+    assert_eq!(left, ["t/a#bkhost-i-2"]);
+    // A bookmark of that name that remembers another snapshot is somebody else's.
+    zpool.0.borrow_mut().bookmarks.insert("t/a#bkhost-i-2".into(), "another".into());
+    at(&zpool, "stream", &["t/a"], |zfs| zfs.delete(&second).unwrap());
+    assert_eq!(zpool.0.borrow().bookmarks.len(), 1);
+    // Where there are none, the snapshot stays.
+    let zpool = streams(false);
+    zpool.0.borrow_mut().config.keep_snapshots = false;
+    streamed(&zpool, 1);
+    assert_eq!(names(&zpool), ["t/a@bkhost-i-1"]);
+}
+
+#[test]
+fn a_run_that_died_leaves_neither_hold_nor_bookmark() {
+    let zpool = streams(true);
+    let captured = at(&zpool, "died", &["t/a"], |zfs| zfs.capture(LABEL).unwrap());
+    at(&zpool, "died", &["t/a"], |zfs| drop(zfs.finish(captured.clone()).unwrap()));
+    assert_eq!((zpool.0.borrow().holds.len(), zpool.0.borrow().bookmarks.len()), (1, 1));
+    // All that the journal has is the record of the capture.
+    at(&zpool, "died", &["t/a"], |zfs| {
+        zfs.close(&captured).unwrap();
+        zfs.delete(&captured).unwrap();
+        zfs.discard(LABEL).unwrap();
+    });
+    assert!(names(&zpool).is_empty() && zpool.0.borrow().holds.is_empty());
+    assert!(zpool.0.borrow().bookmarks.is_empty());
+}
+
+#[test]
+fn the_clones_in_the_way_are_named() {
+    // zfs-fuse 0.7.0, recorded; OpenZFS says "snapshot has dependent clones" and the same list.
+    let fuse = "cannot destroy 'tank/bb@s1': snapshot has dependent clones\nuse '-R' to destroy the following datasets:\n\
+        tank/cl\ntank/c d\n";
+    assert_eq!(clones(fuse).as_deref(), Some("tank/cl, tank/c d"));
+    assert_eq!(clones("cannot destroy 'tank/bb@s1': dataset is busy\n"), None);
+}
+
+#[test]
+fn what_is_encrypted_is_sent_raw_and_never_mixed() {
+    let zpool = streams(true);
+    let (_, commands) = streamed(&zpool, 1);
+    assert_eq!(argument(&commands[0], "flags"), "pLc");
+    // A dataset of that name that is encrypted now: an increment would not fit.
+    zpool.0.borrow_mut().encrypted = vec!["t/a"];
+    let (snapshot, commands) = streamed(&zpool, 2);
+    assert_eq!((snapshot.base, argument(&commands[0], "flags")), (None, "pLcw".to_owned()));
+    let (snapshot, _) = streamed(&zpool, 3);
+    assert!(snapshot.base.is_some());
 }

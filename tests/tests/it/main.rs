@@ -34,3 +34,4 @@ mod signals;
 mod stores;
 mod third_party;
 mod zero_downtime;
+mod zfs;

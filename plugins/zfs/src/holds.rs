@@ -1,0 +1,39 @@
+//! Holds: a snapshot that this part still needs is not destroyed by another tool meanwhile.
+//!
+//! The tag is the run's label, so that it is told from everybody else's, and only it is ever released.
+
+use bkhost_sdk::{Result, exec, warn};
+
+use crate::names::snapshot_name;
+use crate::properties::{absent, gone};
+
+/// Hold the snapshot of this run. A right that is missing, or a ZFS that cannot, is told and no failure: the snapshot is
+/// as good without it.
+///
+/// # Errors
+/// The command cannot be run, or the snapshot is gone.
+pub(crate) fn hold(dataset: &str, label: &str) -> Result<()> {
+    let name = snapshot_name(dataset, label);
+    let output = exec::run("hold", &[("tag", label), ("snapshot", &name)])?;
+    if output.status == 0 || output.stderr.contains("tag already exists") {
+        return Ok(());
+    }
+    if absent(&output) {
+        return output.ok().map(drop);
+    }
+    warn!("{name} is not held: {}", output.failure().message);
+    Ok(())
+}
+
+/// Give this run's hold back. Idempotent: a hold or a snapshot that is gone is no error.
+///
+/// # Errors
+/// The hold is still there.
+pub(crate) fn release(dataset: &str, label: &str) -> Result<()> {
+    let output = exec::run("release", &[("tag", label), ("snapshot", &snapshot_name(dataset, label))])?;
+    let never = ["no such tag", "not applicable to datasets of this type", "unrecognized command"];
+    if absent(&output) || gone(&output) || never.iter().any(|text| output.stderr.contains(text)) {
+        return Ok(());
+    }
+    output.ok().map(drop)
+}

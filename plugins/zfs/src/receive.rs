@@ -1,0 +1,129 @@
+//! Into a new dataset from send streams: received beside the target, which exists only when all of it is complete.
+
+use bkhost_sdk::{Archived, ArchivedForm, Error, ErrorCode, Result, archive, exec, info, retry, warn};
+
+use crate::names::snapshot_name;
+use crate::properties::{self, absent, busy};
+use crate::restore::{explain, refuse_existing, targets};
+use crate::stream::Piece;
+use crate::{BUSY, Captured, State, tool};
+
+/// One dataset to receive.
+struct Step<'a> {
+    captured: &'a Captured,
+    /// Where it is received.
+    partial: String,
+    /// What it becomes.
+    target: String,
+    /// The streams, the oldest first.
+    items: Vec<&'a Archived>,
+}
+
+/// Receive all streams into `<to>.bkhost-partial`, see that they are what was sent, and rename it to `to`.
+pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()> {
+    let partial = format!("{to}.bkhost-partial");
+    let steps = plan(state, archived, to, &partial)?;
+    refuse_existing(to)?;
+    refuse_existing(&partial).map_err(|error| match error.code {
+        ErrorCode::AlreadyExists => error
+            .hint(format!("an interrupted restore may have left it: look at it, then `zfs destroy -r '{partial}'`")),
+        _ => error,
+    })?;
+    let without = tool::receives_without()?;
+    let outcome = receive(state, &steps, to, &partial, without);
+    if outcome.is_err() {
+        let destroyed = retry(BUSY, busy, || {
+            let output = exec::run("destroy-partial", &[("dataset", &partial)])?;
+            if absent(&output) { Ok(()) } else { output.ok().map(drop) }
+        });
+        if let Err(error) = destroyed {
+            warn!("{partial} is left of the failed restore: {}", error.message);
+        }
+        return outcome;
+    }
+    for step in &steps {
+        mount(step);
+    }
+    outcome
+}
+
+/// Everything that is needed is there, before anything is made.
+fn plan<'a>(state: &'a State, archived: &'a [Archived], to: &str, partial: &str) -> Result<Vec<Step<'a>>> {
+    // The items of the set that is restored come last.
+    let own = archived.last().map(|item| item.set.as_str()).unwrap_or_default();
+    let mut steps = Vec::new();
+    for (captured, target) in state.datasets.iter().zip(targets(state, to)?) {
+        let pieces = captured.stream.as_ref().map(|stream| stream.pieces.as_slice()).unwrap_or_default();
+        let find = |piece: &Piece| {
+            let set = piece.set.as_deref().unwrap_or(own);
+            let named =
+                |item: &&Archived| item.form == ArchivedForm::Stream && item.set == set && item.name == piece.stream;
+            archived.iter().find(named).ok_or_else(|| {
+                Error::not_found(format!("set {set} holds no stream {} of {}", piece.stream, captured.dataset))
+            })
+        };
+        let items = pieces.iter().map(find).collect::<Result<Vec<_>>>()?;
+        if items.is_empty() {
+            return Err(Error::not_found(format!("the set holds no stream of dataset {}", captured.dataset)));
+        }
+        let rest = target.strip_prefix(to).unwrap_or_default();
+        steps.push(Step { captured, partial: format!("{partial}{rest}"), target: target.clone(), items });
+    }
+    Ok(steps)
+}
+
+fn receive(state: &State, steps: &[Step<'_>], to: &str, partial: &str, without: bool) -> Result<()> {
+    if !steps.iter().any(|step| step.partial == partial) {
+        exec::run("create-partial", &[("dataset", partial)])?.ok().map_err(explain)?;
+    }
+    for step in steps {
+        for item in &step.items {
+            let command = exec::command("receive")
+                .slot_if("without", (without && !step.captured.volume).then_some("mountpoint"))
+                .slot("dataset", &step.partial);
+            archive::feed_from(item, command)?
+                .ok()
+                .map_err(|error| explain(error).context(format!("stream {} of set {}", item.name, item.set)))?;
+        }
+        let name = snapshot_name(&step.partial, &state.label);
+        let output = exec::run("received", &[("snapshot", &name)])?.ok()?;
+        let found = properties::parse(&output.stdout).into_iter().next();
+        let guid = found.as_ref().and_then(|found| found.value("guid"));
+        if guid != step.captured.guid.as_deref() {
+            return Err(Error::corrupt(format!("what was received of {} is another snapshot", step.captured.dataset)));
+        }
+        // Before it has its name: nothing must ever be mounted over the original's place.
+        if !step.captured.volume {
+            exec::run("settle", &[("dataset", &step.partial)])?.ok()?;
+        }
+        info!("{}: {} streams received", step.target, step.items.len());
+    }
+    retry(BUSY, busy, || exec::run("complete", &[("partial", partial), ("dataset", to)])?.ok().map(drop))
+        .map_err(explain)
+}
+
+/// It is complete in any case: what is not mounted is told.
+fn mount(step: &Step<'_>) {
+    let target = &step.target;
+    if step.captured.volume {
+        return;
+    }
+    let told = exec::run("target", &[("dataset", target)]).and_then(exec::Output::ok);
+    let found = told.ok().and_then(|output| properties::parse(&output.stdout).into_iter().next());
+    let value = |name| found.as_ref().and_then(|found| found.value(name)).unwrap_or_default().to_owned();
+    if value("mounted") == "yes" {
+        return;
+    }
+    if value("canmount") != "on" || ["none", "legacy"].contains(&value("mountpoint").as_str()) {
+        info!(
+            "{target} is complete and not mounted: canmount={} mountpoint={}",
+            value("canmount"),
+            value("mountpoint")
+        );
+        return;
+    }
+    match exec::run("mount", &[("dataset", target)]).and_then(exec::Output::ok) {
+        Ok(_) => info!("{target} is mounted at {}", value("mountpoint")),
+        Err(error) => warn!("{target} is complete and could not be mounted (`zfs mount`): {}", error.message),
+    }
+}
