@@ -45,7 +45,8 @@ pub(super) async fn findings(
         };
         (name, work.boxed())
     });
-    all.extend(together(work, cancel).await?.into_iter().flatten());
+    // A check that fails ends the run as a failure, and not as a cancel: only what is below the token is cancelled by it.
+    all.extend(together(work, &cancel.child_token()).await?.into_iter().flatten());
     Ok(all)
 }
 

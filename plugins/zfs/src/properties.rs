@@ -24,6 +24,11 @@ impl Properties {
         (found.value != "-").then_some(found.value.as_str())
     }
 
+    /// Whether the value came with a stream.
+    pub(crate) fn is_received(&self, property: &str) -> bool {
+        self.values.iter().any(|found| found.name == property && found.source == "received")
+    }
+
     pub(crate) fn number(&self, property: &str) -> Option<u64> {
         self.value(property)?.parse().ok()
     }

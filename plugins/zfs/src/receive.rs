@@ -92,14 +92,26 @@ fn receive(state: &State, steps: &[Step<'_>], to: &str, partial: &str, without: 
         if guid != step.captured.guid.as_deref() {
             return Err(Error::corrupt(format!("what was received of {} is another snapshot", step.captured.dataset)));
         }
-        // Before it has its name: nothing must ever be mounted over the original's place.
         if !step.captured.volume {
-            exec::run("settle", &[("dataset", &step.partial)])?.ok()?;
+            settle(step)?;
         }
         info!("{}: {} streams received", step.target, step.items.len());
     }
     retry(BUSY, busy, || exec::run("complete", &[("partial", partial), ("dataset", to)])?.ok().map(drop))
         .map_err(explain)
+}
+
+/// Before it has its name: nothing must ever be mounted over the original's place.
+fn settle(step: &Step<'_>) -> Result<()> {
+    exec::run("settle", &[("dataset", &step.partial)])?.ok()?;
+    let output = exec::run("target", &[("dataset", &step.partial)])?.ok()?;
+    let found = properties::parse(&output.stdout).into_iter().next();
+    // zfs-fuse does not inherit over what came with the stream.
+    if found.is_some_and(|found| found.is_received("mountpoint")) {
+        exec::run("unplace", &[("dataset", &step.partial)])?.ok()?;
+        warn!("{} has no mountpoint: that of its original came with the stream (`zfs set mountpoint=…`)", step.target);
+    }
+    Ok(())
 }
 
 /// It is complete in any case: what is not mounted is told.

@@ -210,6 +210,11 @@ impl Host for Zpool {
                 world.created.retain(|name| *name != partial && !tree::below(name, &partial));
                 output(0, "", "")
             }
+            "target" if value("dataset").contains(".bkhost-partial") && world.created.contains(&value("dataset")) => {
+                let source = if world.open_zfs { "inherited from t" } else { "received" };
+                output(0, format!("{}\tmountpoint\t/m\t{source}\n", value("dataset")), "")
+            }
+            "unplace" => output(0, "", ""),
             "target" if world.created.contains(&value("dataset")) => {
                 output(0, format!("{0}\tmounted\tyes\t-\n{0}\tmountpoint\t/m\t-\n", value("dataset")), "")
             }
@@ -607,6 +612,23 @@ fn a_restore_receives_the_chain_in_order() {
         assert_eq!(error.code, ErrorCode::AlreadyExists);
         assert_eq!(zpool.0.borrow().created, ["t/new.bkhost-partial"]);
     });
+}
+
+#[test]
+fn nothing_is_mounted_over_its_original() {
+    for open_zfs in [true, false] {
+        let zpool = streams(open_zfs);
+        let (snapshot, _) = streamed(&zpool, 1);
+        let item = Archived { set: "s".into(), name: "full-0".into(), form: ArchivedForm::Stream, bytes: 1 };
+        at(&zpool, "stream", &["t/a"], |zfs| zfs.restore(&snapshot, &[item], Some("t/new")).unwrap());
+        // OpenZFS leaves it out; where it came along, it is taken away before the dataset has its name.
+        let received = &zpool.0.borrow().received[0].2;
+        assert_eq!(received.ends_with(" mountpoint"), open_zfs);
+        let calls = &zpool.0.borrow().calls;
+        let at = |wanted: &str| calls.iter().position(|call| call == wanted);
+        assert_eq!(at("unplace").is_none(), open_zfs);
+        assert!(at("unplace").is_none_or(|unplaced| unplaced < at("complete").unwrap()));
+    }
 }
 
 #[test]
