@@ -236,10 +236,20 @@ fn the_session_that_holds_the_snapshot_ends() {
 
 #[test]
 fn the_snapshot_goes_before_it_is_read() {
-    let script = r#"[ "$1" != clone ] || for last in "$@"; do case "$last" in *@*) zfs destroy "$last" ;; esac; done; exec zfs "$@""#;
+    let script = r#"[ "$1" != hold ] || for last in "$@"; do case "$last" in *@*) zfs destroy "$last" ;; esac; done; exec zfs "$@""#;
     let (bk, simulator, dataset) = real("zfs", script, "home");
     bk.run(&["run"]).fails(6, &["part `home`"]);
     nothing_left(&bk, &simulator, &dataset);
+}
+
+#[test]
+fn a_snapshot_that_is_being_read_cannot_be_destroyed() {
+    let script = r#"[ "$1" != clone ] || for last in "$@"; do case "$last" in *@*) zfs destroy "$last" && exit 9 ;; esac; done; exec zfs "$@""#;
+    let (bk, _simulator, dataset) = real("zfs", script, "home");
+    bk.run(&["run"]).ok();
+    let snapshots = zfs().snapshots(&dataset);
+    let held = zfs().zfs(&["get", "-H", "-o", "value", "userrefs", &format!("{dataset}@{}", snapshots[0])]);
+    assert_eq!((snapshots.len(), held.as_str()), (1, "0"), "it is free again when it was read");
 }
 
 #[test]
