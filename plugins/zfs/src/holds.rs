@@ -5,6 +5,7 @@
 use bkhost_sdk::{Result, exec, warn};
 
 use crate::names::snapshot_name;
+use crate::own::own;
 use crate::properties::{absent, gone};
 
 /// Hold the snapshot of this run. A right that is missing, or a ZFS that cannot, is told and no failure: the snapshot is
@@ -18,7 +19,7 @@ pub(crate) fn hold(dataset: &str, label: &str) -> Result<()> {
     if output.status == 0 || output.stderr.contains("tag already exists") {
         return Ok(());
     }
-    if absent(&output) {
+    if absent(&output) || gone(&output) {
         return output.ok().map(drop);
     }
     warn!("{name} is not held: {}", output.failure().message);
@@ -30,10 +31,12 @@ pub(crate) fn hold(dataset: &str, label: &str) -> Result<()> {
 /// # Errors
 /// The hold is still there.
 pub(crate) fn release(dataset: &str, label: &str) -> Result<()> {
-    let output = exec::run("release", &[("tag", label), ("snapshot", &snapshot_name(dataset, label))])?;
-    let never = ["no such tag", "not applicable to datasets of this type", "unrecognized command"];
-    if absent(&output) || gone(&output) || never.iter().any(|text| output.stderr.contains(text)) {
+    let name = snapshot_name(dataset, label);
+    let output = exec::run("release", &[("tag", label), ("snapshot", &name)])?;
+    if output.status == 0 || absent(&output) || gone(&output) || output.stderr.contains("no such tag") {
         return Ok(());
     }
-    output.ok().map(drop)
+    // Without the right to hold there is nothing to release either.
+    let held = own(&name)?.is_some_and(|found| found.number("userrefs").unwrap_or(0) > 0);
+    if held { output.ok().map(drop) } else { Ok(()) }
 }

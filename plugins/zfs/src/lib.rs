@@ -6,7 +6,9 @@
 mod check;
 mod holds;
 mod names;
+mod own;
 mod properties;
+mod reading;
 mod receive;
 mod restore;
 mod stream;
@@ -14,22 +16,17 @@ mod tool;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, config, exec, info, path, retry, warn};
+use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, config, exec, info, warn};
 use serde::{Deserialize, Serialize};
 
-use names::{clone_name, mount_directory, pool, snapshot_name, source_name};
-use properties::{Properties, absent, busy};
+use names::{pool, snapshot_name, source_name};
+use own::{destroy_bookmark, destroy_snapshot, mine, own};
+use properties::{Properties, absent};
+use reading::{destroy_clone, make_clone, snapshot_directory};
 use stream::Stream;
 
 bkhost_sdk::export!(Zfs);
-
-/// How long to wait for a dataset that is busy just after an unmount.
-const BUSY: Duration = Duration::from_secs(30);
-
-/// EILSEQ, as WASI numbers it.
-const NOT_UTF8: i32 = 25;
 
 /// What is archived of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -200,7 +197,7 @@ impl Strategy for Zfs {
         let mut sources = Vec::new();
         for (n, captured) in state.datasets.iter().enumerate() {
             holds::hold(&captured.dataset, &state.label)?;
-            let root = match self.snapshot_directory(captured, &state) {
+            let root = match snapshot_directory(&self.config, captured, &state) {
                 Some(directory) => directory,
                 None => make_clone(n, captured, &state)?,
             };
@@ -369,21 +366,6 @@ impl Zfs {
         Ok((!state.planned).then_some(bytes))
     }
 
-    /// The snapshot's directory below the dataset's, where ZFS has one. Only the configured datasets' directories are
-    /// granted.
-    fn snapshot_directory(&self, captured: &Captured, state: &State) -> Option<String> {
-        let n = self.config.datasets.iter().position(|dataset| *dataset == captured.dataset)?;
-        let snapshots = format!("/source/dataset/{n}/.zfs/snapshot");
-        let directory = format!("{snapshots}/{}", state.label);
-        // Reading it mounts it; merely asking whether it is there does not.
-        let readable = |guest: &str| match std::fs::read_dir(path::local(guest)) {
-            Ok(_) => true,
-            // A name in it is not UTF-8: only the host can list it.
-            Err(error) => error.raw_os_error() == Some(NOT_UTF8),
-        };
-        (readable(&directory) || (state.planned && readable(&snapshots))).then_some(directory)
-    }
-
     fn record(&self, label: String, found: &[(String, Properties)]) -> Result<Snapshot> {
         let datasets: Vec<_> = found
             .iter()
@@ -419,115 +401,6 @@ fn explain(error: Error) -> Error {
     } else {
         error
     }
-}
-
-/// A read-only clone of the snapshot, mounted in the staging area.
-fn make_clone(n: usize, captured: &Captured, state: &State) -> Result<String> {
-    destroy_clone(n, &captured.dataset, &state.label)?;
-    let directory = mount_directory("clone", n);
-    let local = path::local(&directory);
-    std::fs::create_dir_all(&local).map_err(|error| Error::io(format!("creating {directory}"), &error))?;
-    exec::command("clone")
-        .slot("mountpoint", &directory)
-        .slot("instance", config::instance())
-        .slot("part", config::part())
-        .slot("label", &state.label)
-        .slot("snapshot", snapshot_name(&captured.dataset, &state.label))
-        .slot("clone", clone_name(&captured.dataset, &state.label))
-        .run()?
-        .ok()?;
-    Ok(directory)
-}
-
-fn destroy_clone(n: usize, dataset: &str, label: &str) -> Result<()> {
-    let name = clone_name(dataset, label);
-    if let Some(found) = own(&name)? {
-        if !mine(&found, label) && !half_made(&found, dataset, label)? {
-            warn!("{name} was not made by this part: left alone");
-            return Ok(());
-        }
-        destroy("destroy-clone", "clone", &name)?;
-    }
-    // Only when it is empty, which is to say: only when nothing is mounted there any more.
-    let _ = std::fs::remove_dir(path::local(&mount_directory("clone", n)));
-    Ok(())
-}
-
-/// Whether it is a clone that a `zfs` was making when it was killed: not all marked yet, and of this part's own snapshot. (An
-/// OpenZFS in the kernel makes and marks it in one step; zfs-fuse asks the client for the marks in between.)
-fn half_made(found: &Properties, dataset: &str, label: &str) -> Result<bool> {
-    let snapshot = snapshot_name(dataset, label);
-    let others = found.has_other("bkhost:instance", &config::instance())
-        || found.has_other("bkhost:part", &config::part())
-        || found.has_other("bkhost:run", label);
-    if others || found.value("origin") != Some(snapshot.as_str()) {
-        return Ok(false);
-    }
-    Ok(own(&snapshot)?.is_some_and(|found| mine(&found, label)))
-}
-
-/// Destroy a snapshot that this part made, unless it is gone.
-fn destroy_snapshot(dataset: &str, label: &str, guid: Option<&str>) -> Result<()> {
-    let name = snapshot_name(dataset, label);
-    let Some(found) = own(&name)? else { return Ok(()) };
-    if !mine(&found, label) || guid.is_some_and(|guid| found.value("guid") != Some(guid)) {
-        warn!("{name} was not made by this part: left alone");
-        return Ok(());
-    }
-    // A held snapshot is as busy as one that is still mounted: ask first, rather than wait for what will not pass.
-    let held = |found: &Properties| found.number("userrefs").unwrap_or(0) > 0;
-    if held(&found) {
-        holds::release(dataset, label)?;
-    }
-    if held(&found) && own(&name)?.is_some_and(|found| held(&found)) {
-        return Err(Error::conflict(format!("snapshot {name} is held"))
-            .hint(format!("see `zfs holds '{name}'`; release it, then prune again")));
-    }
-    destroy("destroy-snapshot", "snapshot", &name).map_err(|error| match error.detail_of("stderr").and_then(clones) {
-        Some(clones) => Error::conflict(format!("snapshot {name} has dependent clones: {clones}"))
-            .hint("somebody cloned it: destroy or promote the clone first"),
-        None => error,
-    })
-}
-
-/// The clones that keep a snapshot from being destroyed, as ZFS names them below its complaint.
-fn clones(stderr: &str) -> Option<String> {
-    let (_, names) = stderr.split_once("dependent clones")?;
-    let names: Vec<&str> =
-        names.lines().map(str::trim).filter(|line| line.contains('/') && !line.contains('\'')).collect();
-    Some(names.join(", "))
-}
-
-/// Destroy the bookmark of a snapshot. Whose it is, the guid tells that was recorded, or else the snapshot beside it, which
-/// is still there: nothing of a set that was not finished has gone yet.
-fn destroy_bookmark(dataset: &str, label: &str, guid: Option<&str>) -> Result<()> {
-    let snapshot = if guid.is_none() { own(&snapshot_name(dataset, label))? } else { None };
-    let guid = guid.or_else(|| snapshot.as_ref().filter(|found| mine(found, label))?.value("guid"));
-    guid.map_or(Ok(()), |guid| stream::destroy_bookmark(dataset, label, guid))
-}
-
-/// Run a command that destroys something, again while it is busy; done if it is gone.
-fn destroy(command: &str, slot: &str, name: &str) -> Result<()> {
-    retry(BUSY, busy, || {
-        let output = exec::run(command, &[(slot, name)])?;
-        if absent(&output) { Ok(()) } else { output.ok().map(drop) }
-    })
-}
-
-/// The properties of a snapshot or clone; none if there is no such thing.
-fn own(name: &str) -> Result<Option<Properties>> {
-    let output = exec::run("own", &[("name", name)])?;
-    if absent(&output) {
-        return Ok(None);
-    }
-    Ok(properties::parse(&output.ok()?.stdout).into_iter().next())
-}
-
-/// Whether this part of this instance made it, in the run of this label.
-fn mine(found: &Properties, label: &str) -> bool {
-    found.is_local("bkhost:instance", &config::instance())
-        && found.is_local("bkhost:part", &config::part())
-        && found.is_local("bkhost:run", label)
 }
 
 /// Do it for each, and then return the first failure.

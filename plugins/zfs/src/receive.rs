@@ -3,10 +3,11 @@
 use bkhost_sdk::{Archived, ArchivedForm, Error, ErrorCode, Result, archive, exec, info, retry, warn};
 
 use crate::names::snapshot_name;
+use crate::own::BUSY;
 use crate::properties::{self, absent, busy};
 use crate::restore::{explain, refuse_existing, targets};
 use crate::stream::Piece;
-use crate::{BUSY, Captured, State, tool};
+use crate::{Captured, State, tool};
 
 /// One dataset to receive.
 struct Step<'a> {

@@ -3,9 +3,10 @@
 use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, exec, info, path, retry, warn};
 
 use crate::names::{last_component, mount_directory, snapshot_name};
+use crate::own::{BUSY, mine};
 use crate::properties::{self, Properties, absent, busy};
 use crate::tree::below;
-use crate::{BUSY, Captured, State, mine};
+use crate::{Captured, State};
 
 /// Roll every dataset back, after all of them were seen to allow it.
 pub(crate) fn in_place(state: &State) -> Result<()> {

@@ -6,9 +6,10 @@ use bkhost_sdk::{Result, Snapshot, Source, exec, info, warn};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{bookmark_name, snapshot_name};
+use crate::own::{destroy, mine, own};
 use crate::properties::{self, absent, gone};
 use crate::tool::{self, Sending};
-use crate::{Captured, Config, State, holds, mine, own};
+use crate::{Captured, Config, State, holds};
 
 /// How a dataset's stream is made, and which streams make it up again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,7 +247,7 @@ pub(crate) fn let_go(config: &Config, state: &State) -> Result<()> {
             .is_some_and(|found| mine(&found, &state.label) && found.value("guid") == captured.guid.as_deref())
         {
             holds::release(&captured.dataset, &state.label)?;
-            crate::destroy("destroy-snapshot", "snapshot", &name)?;
+            destroy("destroy-snapshot", "snapshot", &name)?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bkhost_sdk::exec::{Command, Output};
 use bkhost_sdk::history::Earlier;
 use bkhost_sdk::testing::{self, Host, Part};
-use bkhost_sdk::{ArchivedForm, ErrorCode};
+use bkhost_sdk::{ArchivedForm, ErrorCode, path};
 
 use super::*;
 
@@ -702,8 +702,8 @@ fn the_clones_in_the_way_are_named() {
     // zfs-fuse 0.7.0, recorded; OpenZFS says "snapshot has dependent clones" and the same list.
     let fuse = "cannot destroy 'tank/bb@s1': snapshot has dependent clones\nuse '-R' to destroy the following datasets:\n\
         tank/cl\ntank/c d\n";
-    assert_eq!(clones(fuse).as_deref(), Some("tank/cl, tank/c d"));
-    assert_eq!(clones("cannot destroy 'tank/bb@s1': dataset is busy\n"), None);
+    assert_eq!(own::clones(fuse).as_deref(), Some("tank/cl, tank/c d"));
+    assert_eq!(own::clones("cannot destroy 'tank/bb@s1': dataset is busy\n"), None);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use bkhost_sdk::{Error, Result, exec};
 
+use crate::Config;
+use crate::own::{mine, own};
 use crate::properties::absent;
-use crate::{Config, mine, own};
 
 /// A dataset that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
