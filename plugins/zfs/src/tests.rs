@@ -444,7 +444,7 @@ fn the_hold_of_another_is_never_released() {
         let error = zfs.delete(&snapshot).unwrap_err();
         assert_eq!(error.code, ErrorCode::Conflict);
         assert!(error.hint.unwrap().contains("zfs holds"));
-        assert_eq!(zpool.0.borrow().holds, [theirs.clone()]);
+        assert_eq!(zpool.0.borrow().holds, std::slice::from_ref(&theirs));
         assert_eq!(names(&zpool), ["t/a@bkhost-i-1"]);
         zpool.0.borrow_mut().holds.clear();
         zfs.delete(&snapshot).unwrap();

@@ -305,7 +305,7 @@ fn a_failed_left_side_of_a_pipe() {
         let outcome = bk.run(&["run"]);
         assert_ne!(outcome.code, 0, "{death}: {outcome}");
         assert!(outcome.stderr.contains("incremental-0") && outcome.stderr.contains("status"), "{death}: {outcome}");
-        assert_eq!(bk.stored(), [good.clone()], "{death}");
+        assert_eq!(bk.stored(), std::slice::from_ref(&good), "{death}");
         assert_eq!(zfs.snapshots(&dataset), [label(&bk, &good)], "{death}");
     }
     bk.no_child_left();
@@ -351,7 +351,7 @@ fn a_receive_that_is_interrupted_leaves_nothing() {
     bk.config(&[&application_none(), &part]);
     let partial = zfs.create(&format!("{}-r.bkhost-partial", bk.instance()));
     bk.run(&["restore", &set, "--to", &to, "--confirm", bk.instance()]).fails(9, &[&partial, "exists"]);
-    assert_eq!(zfs.datasets(&to), [partial.clone()]);
+    assert_eq!(zfs.datasets(&to), std::slice::from_ref(&partial));
     zfs.destroy(&partial);
     restore(&bk, &set, &to);
 }
