@@ -231,7 +231,8 @@ async fn sessions() {
 #[tokio::test]
 async fn looking_takes_nothing() {
     let fixture = Fixture::new(&one("[]", SESSION)).script("echo out; echo stands >&2; read l; echo more >&2; exit 3");
-    let mut process = fixture.gate().spawn("go", &[]).await.unwrap();
+    let gate = fixture.gate();
+    let mut process = gate.spawn("go", &[]).await.unwrap();
     let said = async |process: &Process, what: &str| {
         for _ in 0..1000 {
             let (stderr, status) = process.look().unwrap();

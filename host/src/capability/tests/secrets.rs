@@ -60,7 +60,7 @@ async fn commands() {
         ("echo hunter2; exit 1", "status 1"),
         ("true", "empty"),
         ("kill -9 $$", "status 137"),
-        ("head -c 100000 /dev/zero | tr '\\0' x", "64KiB"),
+        ("head -c 100000 /dev/zero | tr '\\0' x", "64 KiB"),
     ] {
         let error = resolve(command(text)).await.unwrap_err();
         assert!(error.message().contains(why) && !format!("{error:?}").contains("hunter2"), "{error:?}");
