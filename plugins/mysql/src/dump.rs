@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::time::{Duration, Instant};
 
-use bkhost_sdk::exec::{self, Output, Process};
+use bkhost_sdk::exec::{self, Command, Output, Process};
 use bkhost_sdk::{Error, ErrorCode, Result, info, path, progress};
 
 use crate::answers::{Position, Table};
@@ -34,6 +34,11 @@ pub(crate) struct Proved {
 
 /// Start it.
 pub(crate) fn start(config: &Config, tools: &Tools, server: &Server, label: &str) -> Result<Process> {
+    command(config, tools, server, label).spawn()
+}
+
+/// The command, as this `mysqldump` and this server take it.
+pub(crate) fn command(config: &Config, tools: &Tools, server: &Server, label: &str) -> Command {
     let command = connection(config, tools.dump.flavor, exec::command("dump"))
         // MariaDB notes the place in the binary log inside of the transaction, without a lock. MySQL would lock all tables.
         .slot_if("position", (tools.dump.flavor == Flavor::Mariadb && server.logs()).then_some("2"))
@@ -45,7 +50,6 @@ pub(crate) fn start(config: &Config, tools: &Tools, server: &Server, label: &str
         [database] => command.slot("database", database),
         databases => command.slots("databases", databases),
     }
-    .spawn()
 }
 
 /// Whether this stderr shows that the dump's transaction stands.

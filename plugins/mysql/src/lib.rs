@@ -292,3 +292,6 @@ const MAX_COUNTS: usize = 120 << 10;
 fn staging(name: &str) -> String {
     format!("{}/{name}", path::STAGING)
 }
+
+#[cfg(test)]
+mod tests;

@@ -441,6 +441,10 @@ fn a_dump_that_is_cut_off_is_never_published() {
         &programs(r#"mysqldump "$@"; case "$*" in *--result-file=*) exit 5 ;; esac"#),
     ]);
     assert_ne!(bk.run(&["run"]).code, 0);
+    // The disk is full.
+    let full = r#"a=("${@/--result-file=*/--result-file=/dev/full}"); exec mysqldump "${a[@]}""#;
+    bk.config(&[&application_none(), &part, &programs(full)]);
+    bk.run(&["run"]).fails(6, &["errno 28", "staging area is full"]);
     assert_eq!(bk.stored(), [""; 0]);
     staging_is_empty(&bk);
     // Another version, or the tool of another family.
@@ -647,4 +651,77 @@ fn a_lock_that_does_not_grow_with_the_data() {
         println!("{rows} rows: locked {} ms, the run took {:?}", locks.last().unwrap(), begun.elapsed());
     }
     assert!(locks[1] < locks[0] + 500, "{locks:?}");
+}
+
+/// A port that nobody listens on.
+fn free_port() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+#[test]
+fn over_tls_and_without_a_binary_log() {
+    let bk = Bkhost::new();
+    // The server runs as another user, and has to read them.
+    let certificates =
+        tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir();
+    let certificates = certificates.unwrap();
+    let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/../host/src/application/bitbucket/tests/tls");
+    for file in ["ca.pem", "server.pem", "server.key"] {
+        let mut install = Command::new("install");
+        install.args(["-m", "644", &format!("{ours}/{file}")]).arg(certificates.path());
+        tool(install);
+    }
+    let file = |name: &str| certificates.path().join(name).display().to_string();
+    let port = free_port();
+    let server = Mariadb::start(&[
+        "--tcp",
+        &port,
+        "--skip-log-bin",
+        &format!("--ssl-ca={}", file("ca.pem")),
+        &format!("--ssl-cert={}", file("server.pem")),
+        &format!("--ssl-key={}", file("server.key")),
+    ]);
+    let database = bk.instance();
+    server.create(database, 100);
+    server.sql("", "CREATE USER secure@localhost REQUIRE SSL; GRANT ALL ON *.* TO secure@localhost");
+    let part = |keys: &str| {
+        let tcp = format!("host = \"127.0.0.1\"\nport = {port}\nusername = \"secure\"\n{keys}");
+        server.part("database", &[database], &tcp)
+    };
+    let ca = format!("tls-ca = \"{}\"", file("ca.pem"));
+    for keys in [format!("tls = \"verify\"\n{ca}"), "tls = \"required\"".to_owned()] {
+        bk.config(&[&application_none(), &part(&keys)]);
+        let manifest = bk.backup();
+        let state = state(&manifest);
+        assert!(state.get("position").is_none() && state.get("rows-exact").is_none(), "{state}");
+        assert_eq!(state["databases"][0]["rows"]["t"], 100);
+        let new = format!("{database}-{}", keys.len());
+        restore(&bk, manifest["id"].as_str().unwrap(), Some(&new)).ok();
+        assert_eq!(content(&server, &new), content(&server, database));
+    }
+    // A certificate of an authority that nobody named; no TLS where the server wants it.
+    let other = format!("tls = \"verify\"\ntls-ca = \"{}\"", file("server.pem"));
+    bk.config(&[&application_none(), &part(&other.replace("server.pem", "server.key"))]);
+    bk.run(&["check"]).fails(6, &["TLS"]);
+    bk.config(&[&application_none(), &part("tls = \"off\"")]);
+    bk.run(&["check"]).fails(6, &["Access denied"]);
+}
+
+#[test]
+fn where_nobody_else_writes_the_counts_are_exact() {
+    let server = Mariadb::start(&[]);
+    let bk = Bkhost::new();
+    server.create(bk.instance(), 77);
+    bk.config(&[&application_none(), &server.part("database", &[bk.instance()], "")]);
+    let manifest = bk.backup();
+    assert_eq!(state(&manifest)["rows-exact"], true, "{manifest}");
+    assert_eq!(state(&manifest)["databases"][0]["rows"]["t"], 77);
+    // A run that is killed in the middle of its dump leaves nothing that writes on, and the next one cleans up.
+    let halted = Halted::new(&server);
+    let (run, _) = halted.run();
+    run.signal(Signal::KILL);
+    let _ = run.end_with_guard();
+    halted.simulator.is_free();
+    until("recovered", Duration::from_secs(30), || halted.bk.run(&["recover"]).code == 0);
+    halted.nothing_left();
 }
