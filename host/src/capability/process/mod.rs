@@ -181,9 +181,11 @@ impl Process {
     /// `timed-out`, `interrupted`: it was ended by its deadline or by a cancel.
     pub fn look(&self) -> Result<(String, Option<i32>), CallError> {
         let Some(running) = &self.running else { return Ok((String::new(), Some(0))) };
+        // The end first: all of stderr is there by then.
+        let status = running.ended().map(|(_, status)| status);
         match self.failure() {
             Some(error) => Err(error),
-            None => Ok((running.stderr(&self.spec.mask), running.ended().map(|(_, status)| status))),
+            None => Ok((running.stderr(&self.spec.mask), status)),
         }
     }
 
