@@ -78,6 +78,12 @@ impl LoopFs {
         true
     }
 
+    /// Whether something was written to it since then.
+    #[must_use]
+    pub fn written_since(&self, since: Instant) -> bool {
+        *self.beat.lock().unwrap() > since
+    }
+
     /// Freeze it, as somebody else would.
     #[track_caller]
     pub fn freeze(&self) {

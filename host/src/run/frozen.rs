@@ -5,7 +5,7 @@ use std::path::Path;
 use super::journal::{self, FrozenRecord};
 use super::leftovers::Leftovers;
 use crate::capability::thaw;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::report::{Level, Reporter};
 
 /// What became of the freezes of a run.
@@ -30,7 +30,10 @@ pub(super) async fn thaw_left(left: &Leftovers, reporter: Option<&Reporter>) -> 
                     reporter.message(Level::Warning, None, format!("the file system {place} was frozen: thawed"));
                 }
             }
-            Err(e) => thawed.failed.push(e.into()),
+            Err(e) => {
+                let error = Error::new(ErrorKind::Io, e.message);
+                thawed.failed.push(e.hint.into_iter().fold(error, Error::hint));
+            }
         }
     }
     thawed

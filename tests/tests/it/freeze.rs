@@ -247,7 +247,7 @@ fn a_guest_that_misbehaves_leaves_nothing_frozen() {
     for behaviour in ["twice", "thaw-twice", "write"] {
         all.configure(behaviour, "");
         let outcome = all.bk.run(&["run"]).ok();
-        assert!(behaviour != "twice" || outcome.stdout.contains("Conflict"), "{outcome}");
+        assert!(behaviour != "twice" || outcome.stderr.contains("Conflict"), "{outcome}");
         all.thawed(SOON);
         let (mounts, thawed) = all.journal();
         assert_eq!(mounts.len(), thawed, "{behaviour}");
@@ -289,8 +289,78 @@ fn a_dry_run_freezes_nothing_and_says_what_a_run_would() {
     all.go();
     let plan = all.bk.run(&["plan"]).ok();
     for point in all.both() {
-        assert!(plan.stdout.contains(&format!("fsfreeze --freeze {}", point.display())), "{plan}");
+        assert!(
+            plan.stderr.contains("would run: fsfreeze --freeze ") && plan.stderr.contains(point.to_str().unwrap()),
+            "{plan}"
+        );
     }
     assert!(!all.bk.state().join("runs").read_dir().unwrap().any(|_| true), "it has a journal");
+    assert!(!all.ext4.frozen() && !all.xfs.frozen());
+}
+
+/// A stand-in for `fsfreeze` that does this: `real` is the real one, `$1` the option.
+fn stand_in(all: &mut Freezing, script: &str) {
+    let find = std::process::Command::new("bash").args(["-c", "readlink -f $(command -v fsfreeze)"]).output().unwrap();
+    let real = String::from_utf8(find.stdout).unwrap().trim().to_owned();
+    let copy = all.bk.path("real");
+    std::fs::copy(&real, &copy).unwrap();
+    let dir = all.bk.path("");
+    let stand_in = all.bk.program("stand-in", &format!("cd {dir:?}\nreal() {{ {copy:?} \"$@\"; }}\n{script}"));
+    let script = format!("mount --bind {stand_in:?} {real} && exec \"$@\"");
+    all.bk.wrap(&format!("exec unshare --mount bash -c '{script}' namespace \"$@\""));
+}
+
+#[test]
+fn a_freeze_that_does_not_end_is_ended_and_undone() {
+    // It hangs, or it freezes and hangs then.
+    for script in ["", "real \"$@\""] {
+        let mut all = Freezing::new();
+        stand_in(&mut all, &format!("[ $1 = --freeze ] || {{ real \"$@\"; exit; }}\n{script}\nexec sleep 60"));
+        all.configure("wait", "freeze = \"1s\"");
+        let outcome = all.bk.run(&["run"]).fails(12, &["cannot be frozen: fsfreeze did not end within 1s"]);
+        assert!(outcome.elapsed < SLACK, "{outcome}");
+        all.thawed(SOON);
+        assert_eq!(all.journal(), (vec![all.ext4.point().to_owned()], 1));
+        // A cancel does not wait for it either.
+        all.configure("wait", "");
+        let mut run = all.bk.spawn(&["run", "--json"]);
+        run.says("\"--freeze\"");
+        std::thread::sleep(Duration::from_millis(300));
+        run.signal(Signal::TERM);
+        let begun = std::time::Instant::now();
+        run.end().fails(11, &[]);
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        all.thawed(SOON);
+    }
+}
+
+#[test]
+fn a_thaw_that_fails_is_tried_again_by_the_guard() {
+    let mut all = Freezing::new();
+    // As long as there is a file `stuck`.
+    stand_in(&mut all, "[ $1 = --freeze ] || [ ! -e stuck ] || { echo it is stuck >&2; exit 1; }\nreal \"$@\"");
+    all.go();
+    all.configure("wait", "");
+    let stuck = all.bk.path("stuck");
+    std::fs::write(&stuck, "").unwrap();
+    let mut run = all.bk.spawn(&["run"]);
+    assert_eq!(run.code(), 6);
+    assert!(all.ext4.frozen() && all.xfs.frozen());
+    let status = all.bk.run(&["status"]).ok().stdout;
+    assert!(status.contains("FROZEN") && status.contains("ext 4"), "{status}");
+    all.bk.run(&["recover"]).fails(1, &["may still be frozen: it is stuck", "fsfreeze --unfreeze"]);
+    std::fs::remove_file(&stuck).unwrap();
+    all.thawed(Duration::from_secs(5));
+    run.end_with_guard().fails(6, &["may still be frozen: it is stuck", "the run's guard goes on trying"]);
+    all.bk.run(&["recover"]).ok();
+    assert_eq!(all.journal().1, 2);
+}
+
+#[test]
+fn without_fsfreeze_a_check_says_what_to_install() {
+    let mut all = Freezing::new();
+    all.bk.wrap("exec unshare --mount bash -c 'mount -t tmpfs none /usr/sbin && exec \"$@\"' namespace \"$@\"");
+    all.configure("wait", "");
+    all.bk.run(&["run"]).fails(13, &["cannot be frozen: fsfreeze (of util-linux) is in none of", "install util-linux"]);
     assert!(!all.ext4.frozen() && !all.xfs.frozen());
 }

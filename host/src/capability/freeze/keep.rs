@@ -12,8 +12,9 @@ use super::claim::Claim;
 use super::place::thaw;
 use super::tool::{self, Failure, Way};
 use super::{Place, Standing, overdue};
+use crate::capability::units::Span;
 use crate::capability::{CallError, Code, Witness};
-use crate::report::{Level, Reporter};
+use crate::report::{Event, Level, Reporter};
 
 /// Between two tries to thaw what does not thaw.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -58,7 +59,7 @@ pub(in crate::capability) async fn keep(job: Job, ready: oneshot::Sender<Result<
         let e = thawed.err().into_iter().fold(e, |e, left| e.detail("not thawed", left.message));
         let _ = job.standing.send(Standing::Broken(e.clone()));
         let _ = ready.send(Err(e));
-        return job.go_on(items).await;
+        return job.go_on(items);
     }
     let _ = ready.send(Ok(()));
     let broken = tokio::select! {
@@ -84,10 +85,10 @@ pub(in crate::capability) async fn keep(job: Job, ready: oneshot::Sender<Result<
     for place in &job.places {
         let part = job.part.clone();
         let argv = tool::argv(false, &place.mount);
-        job.reporter.event(&crate::report::Event::Command { part, argv, planned: false });
+        job.reporter.event(&Event::Command { part, argv, planned: false });
     }
     job.reporter.message(Level::Info, Some(&job.part), format!("{} stood frozen for {stood:.0?}", job.names()));
-    job.go_on(items).await;
+    job.go_on(items);
 }
 
 impl Job {
@@ -133,7 +134,9 @@ impl Job {
             };
             let text = format!("the file system {place} cannot be frozen: {failure}");
             let error = match failure {
-                Failure::TimedOut(_, child) => {
+                Failure::TimedOut(child) => {
+                    let limit = Span(self.limit);
+                    let text = format!("the file system {place} cannot be frozen: fsfreeze did not end within {limit}");
                     if let Some(item) = items.last_mut() {
                         item.child = child;
                     }
@@ -212,22 +215,20 @@ impl Job {
         failed.map_or(Ok(undisturbed), Err)
     }
 
-    /// Thaw what did not thaw, however long that takes.
-    async fn go_on(&self, mut items: Vec<Item>) {
-        let mut pause = PAUSE;
-        let mut told = None;
-        while !items.is_empty() {
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-            if let Err(e) = self.thaw_all(&mut items).await
-                && told.as_ref() != Some(&e)
-            {
-                let hint = e.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-                let text = format!("A FILE SYSTEM IS STILL FROZEN; bkhost goes on trying: {}{hint}", e.message);
-                self.reporter.message(Level::Error, Some(&self.part), text);
-                told = Some(e);
-            }
+    /// Thaw what did not thaw, for as long as this process lives; nobody waits for that, and the run's guard goes on.
+    fn go_on(self, mut items: Vec<Item>) {
+        if items.is_empty() {
+            return;
         }
+        tokio::spawn(async move {
+            let mut pause = PAUSE;
+            while !items.is_empty() {
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                let _ = self.thaw_all(&mut items).await;
+            }
+            self.reporter.message(Level::Warning, Some(&self.part), format!("{} thawed at last", self.names()));
+        });
     }
 }
 

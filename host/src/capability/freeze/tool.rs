@@ -48,7 +48,7 @@ pub(super) enum Failure {
     /// The system refused.
     Refused,
     /// It took too long. The child that is still there is stuck in the kernel, and may yet do it.
-    TimedOut(Duration, Option<Child>),
+    TimedOut(Option<Child>),
     /// The run was cancelled. As above.
     Stopped(Option<Child>),
     /// Anything else, such as a program that is missing.
@@ -62,7 +62,7 @@ impl fmt::Display for Failure {
             Self::NotFrozen => f.write_str("it is not frozen"),
             Self::Unsupported => f.write_str("this sort of file system cannot be frozen"),
             Self::Refused => f.write_str("the system refused it"),
-            Self::TimedOut(limit, _) => write!(f, "fsfreeze did not end within {limit:?}"),
+            Self::TimedOut(_) => f.write_str("fsfreeze does not end"),
             Self::Stopped(_) => f.write_str("the run was cancelled"),
             Self::Other(text) => f.write_str(text),
         }
@@ -105,7 +105,7 @@ pub(super) async fn fsfreeze(
         // A child that has ended meanwhile is what is wanted.
         let _ = child.start_kill();
         let left = timeout(REAP, child.wait()).await.is_err().then_some(child);
-        return Err(if ended.is_none() { Failure::Stopped(left) } else { Failure::TimedOut(limit, left) });
+        return Err(if ended.is_none() { Failure::Stopped(left) } else { Failure::TimedOut(left) });
     };
     if ended.map_err(|e| Failure::Other(e.to_string()))?.success() {
         return Ok(());

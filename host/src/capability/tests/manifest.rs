@@ -179,6 +179,8 @@ fn refusals() {
         ),
         (manifest("[limits]\nmemory = \"1KiB\""), 8, "memory"),
         (manifest("[limits]\ncpu = \"0s\""), 8, "cpu"),
+        (manifest("[limits]\nfreeze = \"0s\""), 8, "freeze"),
+        (manifest("[limits]\nfreeze = \"6m\""), 8, "freeze is more than 5m"),
         ("not toml".to_owned(), 1, "plugin.toml"),
     ] {
         let error = refused(&text);

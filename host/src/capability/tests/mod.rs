@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Argument, CallError, Gate, Grant, Manifest, Mode, NoWitness, Origin, Rights, RightsRequest, Secret, Witness,
+    Argument, CallError, Gate, Grant, Manifest, Mode, NoWitness, Origin, Place, Rights, RightsRequest, Secret, Witness,
 };
 use crate::report::{Event, Reporter, Sink};
 

@@ -37,6 +37,37 @@ fn a_third_party_without_a_grant_gets_the_stanza_to_paste() {
 }
 
 #[test]
+fn what_may_be_frozen_is_in_the_stanza_if_it_was_asked_for() {
+    let hint = |asking: &str| {
+        let mut fixture =
+            Fixture::new(&manifest(asking)).config(json!({"path": "/srv/a", "out": "/srv/out", "region": "eu"}));
+        fixture.origin = Origin::ThirdParty;
+        fixture.rights().unwrap_err().hint_text().unwrap().to_owned()
+    };
+    assert!(!hint(ASKING).contains("freeze"));
+    let asking = ASKING.replacen("path = \"config.path\"", "path = \"config.path\"\nfreeze = true", 1);
+    assert!(hint(&asking).contains("\nfreeze = [\"/srv/a\"]\n"), "{}", hint(&asking));
+}
+
+#[tokio::test]
+async fn nothing_is_frozen_that_nobody_could_thaw_after_a_crash_or_that_was_not_asked_for() {
+    let asking = "[[directory]]\nname = \"a\"\npath = \"config.a\"\nfreeze = true\nreason = \"x\"\n[[directory]]\nname = \"b\"\n\
+                  path = \"config.a\"\nreason = \"x\"";
+    let fixture = Fixture::new(&manifest(asking)).config(json!({"a": "/proc"}));
+    let gate = fixture.gate();
+    let refused = async |path: &str| gate.freeze(&[path.to_owned()]).await.map(drop).unwrap_err().code;
+    assert_eq!(refused("/source/b").await, Code::Denied);
+    assert_eq!(refused("/source/a/sys").await, Code::Denied);
+    assert_eq!(refused("/staging").await, Code::Denied);
+    let root = rustix::process::geteuid().is_root();
+    assert_eq!(refused("/source/a").await, if root { Code::Unsupported } else { Code::Denied });
+    assert_eq!(gate.freeze(&[]).await.map(drop).unwrap_err().code, Code::InvalidConfig);
+    let place = Place { mount: "/x".into(), device: "1:2".into() };
+    assert!(NoWitness.freezing(&place, std::time::Duration::from_secs(1)).is_err());
+    assert_eq!(gate.settle_freezes().await, Ok(()));
+}
+
+#[test]
 fn a_changed_file_is_told() {
     let mut fixture = asking().granted("");
     fixture.rights().unwrap();
