@@ -45,13 +45,14 @@ impl Cold {
     }
 
     #[track_caller]
-    fn thawed(&self, what: &str, limit: Duration) {
+    fn thawed(&self, what: &str, limit: Duration) -> Duration {
         let start = Instant::now();
         until(&format!("{what}: all is thawed"), limit + Duration::from_secs(5), || {
             self.file_systems.iter().all(|file_system| file_system.written_since(start))
         });
         let took = start.elapsed();
         assert!(took < limit, "{what}: thawed after {took:?}");
+        took
     }
 
     #[track_caller]
@@ -83,6 +84,7 @@ const POINTS: [(&str, usize); 10] = [
 fn every_record() {
     let start = Instant::now();
     let cold = Cold::new("wait", "");
+    let mut took = Vec::new();
     for (point, frozen) in POINTS {
         for blow in Blow::ALL {
             let what = format!("{point}, {blow:?}");
@@ -91,7 +93,7 @@ fn every_record() {
             match blow {
                 Blow::Host => {
                     run.signal(Signal::KILL);
-                    cold.thawed(&what, THAWED);
+                    took.push(cold.thawed(&what, THAWED));
                 }
                 Blow::Both => {
                     guard_of(run.pid()).into_iter().for_each(kill);
@@ -101,7 +103,7 @@ fn every_record() {
                 Blow::Term => {
                     run.signal(Signal::TERM);
                     run.signal(Signal::CONT);
-                    cold.thawed(&what, THAWED);
+                    took.push(cold.thawed(&what, THAWED));
                 }
             }
             let outcome = run.end_with_guard();
@@ -112,6 +114,7 @@ fn every_record() {
         }
     }
     let cases = POINTS.len() * Blow::ALL.len();
+    let slowest = took.into_iter().max().unwrap_or_default();
     println!(
         "freezing: {} points, {cases} cases, thawed after {slowest:?} at most, {:?}",
         POINTS.len(),
@@ -131,7 +134,7 @@ fn killed_while_they_stand_frozen() {
         }
         run.signal(Signal::KILL);
         if blow == Blow::Host {
-            cold.thawed("killed", THAWED);
+            let _ = cold.thawed("killed", THAWED);
         } else {
             assert_eq!(cold.frozen(), 2);
             let status = cold.bk.run(&["status"]).ok();
@@ -149,7 +152,7 @@ fn a_run_that_hangs_with_something_frozen_is_ended_by_its_guard() {
     // In the very moment in which it is about to freeze the second.
     let run = cold.stopped_at("after:freezing:2");
     assert_eq!(cold.frozen(), 1);
-    cold.thawed("stopped", Duration::from_secs(5));
+    let _ = cold.thawed("stopped", Duration::from_secs(5));
     run.end_with_guard().fails(-1, &["file systems have stood frozen for too long"]);
     cold.is_well("a run that hangs");
 }
