@@ -205,7 +205,7 @@ async fn may_be_taken(session: &Session, store: &Store, old: &[u8], reporter: &R
         Ok(())
     };
     tokio::select! {
-        result = waiting(reporter, || "a lease that looks forgotten".to_owned(), watch) => result,
+        result = waiting(reporter, "a lease that looks forgotten", watch) => result,
         () = session.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "cancelled before anything was done")),
     }
 }
