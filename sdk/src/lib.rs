@@ -70,6 +70,7 @@ pub mod bindings {
     });
 }
 pub mod config;
+pub mod digest;
 mod error;
 pub mod exec;
 mod export;

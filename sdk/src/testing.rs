@@ -21,6 +21,7 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 
+use crate::digest::Algorithm;
 use crate::exec::{Command, Output};
 use crate::history::Earlier;
 use crate::http::{Request, Response};
@@ -84,6 +85,14 @@ pub trait Host {
     /// As the test likes.
     fn can_freeze(&mut self, directories: &[String]) -> Result<()> {
         Err(Error::unsupported(format!("the test did not expect to be asked for a freeze of {directories:?}")))
+    }
+
+    /// Hash a file.
+    ///
+    /// # Errors
+    /// As the test likes.
+    fn digest(&mut self, path: &str, algorithm: Algorithm, gunzip: bool) -> Result<String> {
+        Err(Error::unsupported(format!("the test did not expect a digest {algorithm:?} of {path} (gunzip: {gunzip})")))
     }
 
     /// Extract an archived tree.

@@ -17,6 +17,7 @@ mod bkhost;
 mod freezer;
 mod loopfs;
 mod mariadb;
+pub mod p4d;
 mod postgres;
 mod proxy;
 mod running;

@@ -134,6 +134,9 @@ pub struct PartRecord {
     pub plugin_sha256: String,
     /// `disk`, `database`, `search`, `other`.
     pub kind: String,
+    /// The kinds of parts whose consistency points are later than this one's: what they hold refers to this part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<String>,
     /// `[part.config]` with the plugin's defaults: enough to restore where the configuration is lost. Never a secret.
     #[serde(default)]
     pub config: Value,
@@ -248,8 +251,20 @@ impl SetManifest {
         bases.into_iter().collect()
     }
 
-    /// Checks what the types cannot say: names that are safe as file names, each used once, and that a set builds on an
-    /// older one only, so that following it comes to an end.
+    /// A part that was captured before another one which has to be older than it. Both in this order.
+    fn out_of_order(&self) -> Option<(&PartRecord, &PartRecord)> {
+        self.parts.iter().find_map(|first| {
+            let early = |part: &&PartRecord| {
+                first.before.contains(&part.kind)
+                    && part.name != first.name
+                    && part.snapshot.created < first.snapshot.created
+            };
+            self.parts.iter().find(early).map(|part| (part, first))
+        })
+    }
+
+    /// Checks what the types cannot say: names that are safe as file names, each used once, parts in their order, and that a
+    /// set builds on an older one only, so that following it comes to an end.
     ///
     /// # Errors
     /// `Damaged`, naming what is wrong.
@@ -268,6 +283,12 @@ impl SetManifest {
             if let Some(base) = part.snapshot.base.as_ref().filter(|base| **base >= self.id) {
                 return Err(wrong(format!("has a part `{}` that builds on {base}, which is not older", part.name)));
             }
+        }
+        if let Some((older, newer)) = self.out_of_order() {
+            return Err(wrong(format!(
+                "has part `{}` captured at {}, before part `{}` at {}, which has to be the older of the two",
+                older.name, older.snapshot.created, newer.name, newer.snapshot.created
+            )));
         }
         let mut files = std::collections::BTreeSet::new();
         for object in self.objects() {

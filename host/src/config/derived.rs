@@ -20,6 +20,7 @@ impl Config {
             notify: Vec::new(),
             grants: Vec::new(),
             dir: PathBuf::new(),
+            file: None,
         }
     }
 

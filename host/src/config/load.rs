@@ -96,7 +96,14 @@ impl Config {
         let dir = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_path_buf));
         let mut config = Self::parse(path, text, set)?;
         config.dir = dir.unwrap_or_default();
+        config.file = Some(path.to_owned());
         Ok(config)
+    }
+
+    /// Where it was read from, for errors that are found later.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.file.as_ref().map_or_else(|| "the flags".to_owned(), |file| file.display().to_string())
     }
 
     /// Checks the text of a file. `path` is only named in errors.
@@ -221,6 +228,7 @@ fn build(sources: &Sources, assignments: &[Assignment]) -> Result<Config> {
         notify: notify(sources, &root)?,
         grants: file.grant,
         dir: PathBuf::new(),
+        file: None,
     };
     Checker { sources, root: &root }.check(&config)?;
     for Loose { part, key, text } in loose {

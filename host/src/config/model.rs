@@ -41,6 +41,9 @@ pub struct Config {
     /// The directory from which relative paths to plugins are taken.
     #[serde(skip)]
     pub(super) dir: PathBuf,
+    /// The file it was read from, for errors that are found later; none: the flags.
+    #[serde(skip)]
+    pub(super) file: Option<PathBuf>,
 }
 
 /// `[instance]`

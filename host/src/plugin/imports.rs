@@ -52,7 +52,7 @@ fn check_import(manifest: &Manifest, import: &str, functions: &[String]) -> Resu
             "types" | "config" | "log" | "progress" | "history" => Ok(()),
             // The contract's own types name the process: only functions count.
             "exec" => asked(functions.is_empty() || !manifest.exec.is_empty(), import, "no command", EXEC),
-            "mirror" => {
+            "mirror" | "digest" => {
                 asked(functions.is_empty() || !manifest.directory.is_empty(), import, "no directory", DIRECTORY)
             }
             "freeze" => {
@@ -147,6 +147,7 @@ mod tests {
             ("bkhost:snapshot/archive@0.1.0", "feed", "[[exec]]", exec),
             ("bkhost:snapshot/mirror@0.1.0", "copy", "[[directory]]", directory),
             ("bkhost:snapshot/freeze@0.1.0", "freeze", "freeze = true", freeze),
+            ("bkhost:snapshot/digest@0.1.0", "file", "[[directory]]", directory),
         ] {
             let error = try_import("", import, &[function]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Denied);

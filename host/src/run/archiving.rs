@@ -284,6 +284,7 @@ fn record(part: &LivePart<'_>, snapshot: SnapshotRecord, stored: Stored) -> Part
         plugin_version: info.version.clone(),
         plugin_sha256: plugin.digest().to_owned(),
         kind: info.kind.name().to_owned(),
+        before: info.before.iter().map(|kind| kind.name().to_owned()).collect(),
         config: part.part.values.clone(),
         snapshot,
         sources: stored.sources,

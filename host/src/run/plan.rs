@@ -8,6 +8,7 @@ use super::session::Session;
 use crate::application::Application;
 use crate::capability::Consistency;
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::Level;
 use crate::store::Store;
 
 /// What a run works with.
@@ -32,6 +33,7 @@ pub(super) async fn make(session: &Session) -> Result<Plan> {
     let parts = session.parts().await?;
     let store = session.store()?;
     refuse_copies_without_a_lock(session, &parts)?;
+    refuse_the_wrong_order(session, &parts)?;
     Ok(Plan { access, application, parts, store })
 }
 
@@ -55,4 +57,51 @@ fn refuse_copies_without_a_lock(session: &Session, parts: &[Part]) -> Result<()>
         )
         .hint("use a strategy that takes snapshots (zfs, postgresql), or set `[application] zero-downtime = false`")),
     }
+}
+
+/// What one part captures may have to be older than what others do (`[plugin] before` of its manifest): a file that its
+/// metadata names has to be there when both are restored.
+fn refuse_the_wrong_order(session: &Session, parts: &[Part]) -> Result<()> {
+    for first in parts {
+        let info = &first.plugin.manifest().plugin;
+        if info.before.is_empty() {
+            continue;
+        }
+        let later = || {
+            parts.iter().filter(|p| p.name() != first.name() && info.before.contains(&p.plugin.manifest().plugin.kind))
+        };
+        if let Some(part) = later().find(|part| !comes_after(parts, part, first.name())) {
+            let mut after = part.settings.after.clone();
+            after.push(first.name().to_owned());
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "{}: `after` of part `{}`: it has to be captured after part `{}`, because what the plugin {} \
+                     captures must not be newer than the files it refers to",
+                    session.config.origin(),
+                    part.name(),
+                    first.name(),
+                    first.plugin.name(),
+                ),
+            )
+            .hint(format!("in the [[part]] `{}`: after = {after:?}", part.name())));
+        }
+        if later().next().is_none() {
+            let kinds: Vec<_> = info.before.iter().map(|kind| kind.name()).collect();
+            let text = format!(
+                "no part of kind {} comes after it: the files that it refers to are not in this set",
+                kinds.join(" or ")
+            );
+            session.reporter.message(Level::Warning, Some(first.name()), text);
+        }
+    }
+    Ok(())
+}
+
+/// Whether `part` is captured after the part called `first`. The configuration has no circles.
+fn comes_after(parts: &[Part], part: &Part, first: &str) -> bool {
+    part.settings.after.iter().any(|name| {
+        name == first
+            || parts.iter().find(|other| other.name() == name).is_some_and(|other| comes_after(parts, other, first))
+    })
 }

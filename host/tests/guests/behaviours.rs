@@ -37,6 +37,8 @@ behaviours!(
     abort,
     bad_source_name,
     bad_state,
+    digest,
+    digest_gunzip,
     echo_config,
     endless_host_calls,
     endless_loop,
@@ -393,6 +395,63 @@ async fn mirror_outside(part: Part) {
         assert!(!part.path("staging/copy").exists(), "{target}");
     }
     assert_eq!(part.set("target", "/source/tree").observed().await, "copied");
+}
+
+async fn digest(part: Part) {
+    std::fs::write(part.path("tree/file"), "abc").unwrap();
+    std::os::unix::fs::symlink("../outside/secret", part.path("tree/link")).unwrap();
+    std::os::unix::fs::symlink("../outside", part.path("tree/way")).unwrap();
+    std::fs::write(part.path("state/own"), "abc").unwrap();
+    let part = part.set("target", "/source/tree/file");
+    assert_eq!(part.observed().await, "900150983cd24fb0d6963f7d28e17f72");
+    let mut part = part;
+    for target in [
+        "/etc/passwd",
+        "/source/tree/link",
+        "/source/tree/way/secret",
+        "/source/tree/../outside/secret",
+        "/source/other/file",
+        "/source/tree",
+        "/source/tree/missing",
+        "/state/own",
+        "/target",
+        "/stagingx/file",
+        "source/tree/file",
+        "",
+    ] {
+        part = part.set("target", target);
+        let error = part.fails_within(SLACK).await;
+        let right = matches!(error.kind(), ErrorKind::Denied | ErrorKind::NotFound | ErrorKind::Config);
+        assert!(right, "{target}: {error:?}");
+    }
+    // What never ends is ended with its call: nothing reads on after it.
+    std::fs::File::create(part.path("tree/file")).unwrap().set_len(1 << 42).unwrap();
+    let mut part = part.set("target", "/source/tree/file");
+    part.limits.call = Span(Duration::from_millis(700));
+    let error = part.fails_within(part.limits.call.0 + SLACK).await;
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:?}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let told = part.ears.count(|event| matches!(event, Event::Progress { .. }));
+    assert!(told > 0);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(part.ears.count(|event| matches!(event, Event::Progress { .. })), told, "it reads on");
+}
+
+async fn digest_gunzip(part: Part) {
+    let zip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let whole = [zip(b"a"), zip(b"bc")].concat();
+    let part = part.set("target", "/source/tree/file");
+    std::fs::write(part.path("tree/file"), &whole).unwrap();
+    assert_eq!(part.observed().await, "900150983cd24fb0d6963f7d28e17f72", "both members");
+    for bad in [b"abc".to_vec(), whole[..whole.len() - 3].to_vec(), [&whole[..], b"tail"].concat()] {
+        std::fs::write(part.path("tree/file"), &bad).unwrap();
+        let error = part.fails_within(SLACK).await;
+        assert!(error.message().contains("no complete gzip file"), "{error:?}");
+    }
 }
 
 // --- commands ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ const REFUSED: &[(&str, ErrorKind, &str, &str)] = &[
     ("exec-unasked", ErrorKind::Denied, "imports `bkhost:snapshot/exec@0.1.0`", "[[exec]]"),
     ("mirror-unasked", ErrorKind::Denied, "imports `bkhost:snapshot/mirror@0.1.0`", "[[directory]]"),
     ("freeze-unasked", ErrorKind::Denied, "imports `bkhost:snapshot/freeze@0.1.0`", "freeze = true"),
+    ("digest-unasked", ErrorKind::Denied, "imports `bkhost:snapshot/digest@0.1.0`", "[[directory]]"),
     ("no-strategy", ErrorKind::Plugin, "it is no strategy", "export macro"),
     ("no-manifest", ErrorKind::Plugin, "no section `bkhost:manifest`", "export macro"),
     ("other-api", ErrorKind::Plugin, "api \"0.9\"", "SDK of this bkhost"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bkhost_sdk::bindings::bkhost::snapshot::config as raw;
 use bkhost_sdk::mirror::{self, Pass};
 use bkhost_sdk::{
-    Archived, Consistency, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, archive, config, exec,
+    Archived, Consistency, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, archive, config, digest, exec,
     history, now, progress,
 };
 use serde::Deserialize;
@@ -39,6 +39,8 @@ enum Behaviour {
     Abort,
     BadSourceName,
     BadState,
+    Digest,
+    DigestGunzip,
     EchoConfig,
     EndlessHostCalls,
     EndlessLoop,
@@ -224,6 +226,8 @@ impl Hostile {
                 Some(earlier) => format!("{} {} {}", earlier.set, earlier.snapshot.id, earlier.depth),
                 None => String::new(),
             }),
+            Behaviour::Digest => digest::file(target, digest::Algorithm::Md5, false),
+            Behaviour::DigestGunzip => digest::file(target, digest::Algorithm::Md5, true),
             Behaviour::Extract => archive::extract("tree", target).map(|n| n.to_string()),
             Behaviour::Feed => archive::feed("stream", exec::command("cat")).map(|output| output.stdout),
             Behaviour::None

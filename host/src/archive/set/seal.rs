@@ -104,6 +104,7 @@ pub(crate) mod tests {
                 plugin_version: "0.1.0".into(),
                 plugin_sha256: "ab".repeat(32),
                 kind: "disk".into(),
+                before: Vec::new(),
                 config: serde_json::json!({ "datasets": ["tank/home"] }),
                 snapshot: SnapshotRecord {
                     id: "tank/home@bkhost-bitbucket-x".into(),
@@ -230,5 +231,23 @@ pub(crate) mod tests {
             changed.push(format!("f{n}"));
         }
         assert_eq!((changed.total, changed.files.len()), (1000, MAX_CHANGED));
+    }
+
+    #[test]
+    fn a_part_that_has_to_be_the_older_one_is() {
+        let mut set = manifest("20261121-014200-4f2a9c");
+        let mut first = set.parts[0].clone();
+        first.name = "metadata".to_owned();
+        first.kind = "database".to_owned();
+        first.before = vec!["disk".to_owned()];
+        first.objects.clear();
+        set.parts.push(first);
+        set.validate().unwrap();
+        set.parts[1].snapshot.created = "2026-11-21T01:42:00.001Z".parse().unwrap();
+        let error = set.validate().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert!(error.message().contains("part `home` captured at") && error.message().contains("part `metadata`"));
+        set.parts[0].kind = "search".to_owned();
+        set.validate().unwrap();
     }
 }

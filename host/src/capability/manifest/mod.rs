@@ -58,6 +58,10 @@ pub struct PluginInfo {
     pub kind: Kind,
     /// How it fixes the consistency point.
     pub consistency: Consistency,
+    /// What it captures has to be older than what parts of these kinds capture: a run in which one of them does not come
+    /// `after` a part of this plugin is refused, and so is a set in which one is older.
+    #[serde(default)]
+    pub before: Vec<Kind>,
     /// One sentence for the operator.
     #[serde(default)]
     pub description: String,

@@ -3,6 +3,7 @@
 mod archive;
 mod config;
 mod convert;
+mod digest;
 mod exec;
 mod freeze;
 mod history;
