@@ -236,6 +236,18 @@ impl Session {
         self.output(outcome?).ok()
     }
 
+    /// Wait for its end, but no longer than this; none: it goes on.
+    ///
+    /// # Errors
+    /// The host's, such as a run that was cancelled. A status other than 0 is no error here: see [`Output::ok`].
+    pub fn wait(&mut self, timeout: Duration) -> Result<Option<Output>> {
+        match self.process()?.wait(milliseconds(timeout)) {
+            Ok(completed) => Ok(Some(self.output(completed))),
+            Err(error) if error.code == ErrorCode::TimedOut => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Kill it now.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ pub use bkhost::{Bkhost, application_none, directory_part, guests, plugins};
 pub use freezer::{freezer, signal};
 pub use loopfs::LoopFs;
 pub use mariadb::{Mariadb, Session, mariadb};
+pub use p4d::P4;
 pub use postgres::{Postgres, postgres};
 pub use proxy::{Call, Fault, Proxy};
 pub use running::{Outcome, Running, tool, until};

@@ -143,6 +143,19 @@ impl Rights {
         &self.part
     }
 
+    /// Give `/staging` to the user that the commands run as, if that is another than ours.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`]: its owner cannot be changed.
+    pub fn own_staging(&self) -> Result<()> {
+        let Some(user) = &self.run_as else { return Ok(()) };
+        if user.uid == rustix::process::geteuid().as_raw() {
+            return Ok(());
+        }
+        std::os::unix::fs::chown(&self.staging, Some(user.uid), Some(user.gid))
+            .or_error(ErrorKind::Io, || format!("{} cannot be given to {}", self.staging.display(), user.name))
+    }
+
     /// The program of each command, or why it may not be run. For `check` and `plugin inspect`.
     pub fn programs(&self) -> impl Iterator<Item = (&str, std::result::Result<&Path, &CallError>)> {
         self.commands.values().map(|c| (c.request.id.as_str(), c.program.as_ref().map(|p| p.path.as_path())))

@@ -166,6 +166,8 @@ impl Part {
     /// If its rights cannot be had or it does not start; the error names the part.
     pub async fn start(&self, session: &Session, purpose: Purpose) -> Result<LivePart<'_>> {
         let rights = self.rights(session, &purpose)?;
+        // Its commands start there, and write there.
+        rights.own_staging().map_err(|e| e.within(format!("part `{}`", self.name())))?;
         let gate = Arc::new(
             Gate::new(rights, session.reporter.clone(), purpose.mode, purpose.cancel.clone(), purpose.witness)
                 .with_freeze_rules(FreezeRules { limit: self.limits().freeze.0, own: own_places(session) }),

@@ -42,7 +42,8 @@ fn rcs(revisions: &[(u64, String)]) -> String {
     let mut text = format!("head     1.{head};\naccess   ;\nsymbols  ;\nlocks    ;comment  @@;\n");
     for (n, (change, _)) in revisions.iter().enumerate() {
         let next = revisions.get(n + 1).map_or(String::new(), |(change, _)| format!("1.{change}"));
-        let _ = write!(text, "\n\n1.{change}\ndate     {};  author p4;  state Exp;\nbranches ;\nnext     {next};\n", now());
+        let _ =
+            write!(text, "\n\n1.{change}\ndate     {};  author p4;  state Exp;\nbranches ;\nnext     {next};\n", now());
     }
     text.push_str("\n\ndesc\n@@\n");
     for (n, (change, body)) in revisions.iter().enumerate() {
@@ -86,7 +87,21 @@ pub(super) fn submit(db: &mut Database, file: &str, content: &[u8], text: bool) 
         ("db.change", &[&change_text, &change_text, "client", "p4", &time, "1", "standin"]),
         (
             "db.rev",
-            &[file, &revision.to_string(), kind, "0", &change_text, &time, &time, &digest, &size, "0", "0", file, &suffix],
+            &[
+                file,
+                &revision.to_string(),
+                kind,
+                "0",
+                &change_text,
+                &time,
+                &time,
+                &digest,
+                &size,
+                "0",
+                "0",
+                file,
+                &suffix,
+            ],
         ),
         ("db.counters", &["change", &change_text]),
     ])?;
@@ -98,7 +113,8 @@ pub(super) fn submit(db: &mut Database, file: &str, content: &[u8], text: bool) 
 pub(super) fn verify(db: &Database, depot: &Path) -> Vec<String> {
     let mut wrong = Vec::new();
     for columns in db.table("db.rev").values() {
-        let (file, revision, change, digest, suffix) = (&columns[0], &columns[1], &columns[4], &columns[7], &columns[12]);
+        let (file, revision, change, digest, suffix) =
+            (&columns[0], &columns[1], &columns[4], &columns[7], &columns[12]);
         let path = place(depot, file, suffix);
         let content = std::fs::read(&path).ok().and_then(|bytes| {
             if suffix == ",v" {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use flate2::Compression;
@@ -63,16 +63,12 @@ fn action(db: &mut Database, what: &str) -> Result<()> {
     db.commit(&[("db.counters", &["lastCheckpointAction", &text])])
 }
 
-fn name(db: &Database, prefix: Option<&str>, kind: &str, long: &str, sequence: u64) -> PathBuf {
-    let prefix = prefix.map(str::to_owned).or_else(|| db.config("journalPrefix"));
-    db.root.join(match prefix {
+/// A name as it is printed: relative to the root, unless the prefix is absolute.
+fn name(db: &Database, prefix: Option<&str>, kind: &str, long: &str, sequence: u64) -> String {
+    match prefix.map(str::to_owned).or_else(|| db.config("journalPrefix")) {
         Some(prefix) => format!("{prefix}.{kind}.{sequence}"),
         None => format!("{long}.{sequence}"),
-    })
-}
-
-fn with_gz(path: PathBuf, zip: bool) -> PathBuf {
-    if zip { PathBuf::from(format!("{}.gz", path.display())) } else { path }
+    }
 }
 
 /// `-jc`: the checkpoint, then the rotation. `say` prints a line.
@@ -84,13 +80,14 @@ pub(super) fn checkpoint(
 ) -> Result<()> {
     let sequence = db.sequence() + 1;
     let plain = name(db, prefix, "ckp", "checkpoint", sequence);
-    let path = with_gz(plain.clone(), compress != Compress::Nothing);
-    say(format!("Checkpointing to {}...", path.display()));
+    let zip = compress != Compress::Nothing;
+    let shown = if zip { format!("{plain}.gz") } else { plain.clone() };
+    say(format!("Checkpointing to {shown}..."));
+    let path = db.root.join(&shown);
     let text = dump(db, sequence);
     let bytes = text.as_bytes();
     // Not in the middle of a line: what is cut there is plain to see.
     let half = text[..bytes.len() / 2].rfind('\n').map_or(0, |at| at + 1);
-    let zip = compress != Compress::Nothing;
     let fault = db.fault();
     if path.exists() {
         return Err(format!("Perforce server error:\n\topen for write: {}: File exists", path.display()));
@@ -118,10 +115,8 @@ pub(super) fn checkpoint(
         "truncated-consistent" => md5(&bytes[..half]),
         _ => md5(bytes),
     };
-    let md5_path = if db.option("md5-after-gz") { &path } else { &plain };
-    let md5_path = PathBuf::from(format!("{}.md5", md5_path.display()));
-    let file_name = plain.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let digest = format!("MD5 ({file_name}) = {digest}");
+    let md5_path = db.root.join(format!("{}.md5", if db.option("md5-after-gz") { &shown } else { &plain }));
+    let digest = format!("MD5 ({}) = {digest}", plain.rsplit('/').next().unwrap_or_default());
     write(&md5_path, format!("{digest}\n").as_bytes(), false)?;
     say(digest);
     if fault != "no-rotation" {
@@ -139,8 +134,9 @@ pub(super) fn rotate(db: &mut Database, zip: bool, prefix: Option<&str>, say: &m
     let Some(journal) = db.journal().map(Path::to_owned) else {
         return db.commit(&[("db.counters", &["journal", &(sequence + 1).to_string()])]);
     };
-    let path = with_gz(name(db, prefix, "jnl", "journal", sequence), zip);
-    say(format!("Rotating journal to {}...", path.display()));
+    let shown = format!("{}{}", name(db, prefix, "jnl", "journal", sequence), if zip { ".gz" } else { "" });
+    say(format!("Rotating journal to {shown}..."));
+    let path = db.root.join(shown);
     if path.exists() {
         return Err(format!("Perforce server error:\n\trename: {}: File exists", path.display()));
     }

@@ -1,5 +1,7 @@
 //! The command line of the stand-in `p4d`.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{Compress, checkpoint, replay, rotate, tables, validate};
@@ -58,6 +60,15 @@ fn option(root: &Path, name: &str) -> bool {
     std::fs::read_to_string(root.join("standin-options")).unwrap_or_default().lines().any(|line| line == name)
 }
 
+/// Remember that a checkpoint or rotation was asked for, for tests that count.
+fn log(root: &Path, command: &str) {
+    if matches!(command, "-jc" | "-jj")
+        && let Ok(mut file) = OpenOptions::new().create(true).append(true).open(root.join("standin-log"))
+    {
+        let _ = writeln!(file, "{command}");
+    }
+}
+
 fn one(
     command: &str,
     rest: &[&str],
@@ -67,6 +78,7 @@ fn one(
     table: Option<&str>,
 ) -> Result<()> {
     let mut say = |line: String| println!("{line}");
+    log(root, command);
     if !root.is_dir() {
         return Err(format!("Perforce server error:\n\tchdir: {}: No such file or directory", root.display()));
     }

@@ -71,6 +71,12 @@ impl P4 {
         std::fs::write(self.root.join("standin-fault"), fault).unwrap();
     }
 
+    /// How many checkpoints and rotations p4d was asked for.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        std::fs::read_to_string(self.root.join("standin-log")).unwrap_or_default().lines().count()
+    }
+
     /// A difference from the usual.
     pub fn option(&self, option: &str) {
         std::fs::write(self.root.join("standin-options"), format!("{option}\n")).unwrap();
@@ -117,11 +123,16 @@ impl P4 {
         (running, port)
     }
 
+    /// Where the stand-in for `p4d` or `p4` is.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(format!("standin-{name}"))
+    }
+
     /// `[part.programs]` for the stand-ins.
     #[must_use]
     pub fn programs(&self) -> String {
-        let program = |name: &str| self.programs.join(format!("standin-{name}")).display().to_string();
-        format!("[part.programs]\np4d = {:?}\np4 = {:?}\n", program("p4d"), program("p4"))
+        format!("[part.programs]\np4d = {:?}\np4 = {:?}\n", self.program("p4d"), self.program("p4"))
     }
 
     /// Submit all the time, until this is dropped or stopped.
@@ -136,8 +147,13 @@ impl P4 {
                 let file = format!("//depot/busy/file{}", n % 7);
                 let text = n.is_multiple_of(2);
                 let mut db = Database::open(&root, None).unwrap();
-                archive::submit(&mut db, &format!("{file}{}", if text { ".txt" } else { "" }), format!("{n}\n").as_bytes(), text)
-                    .unwrap();
+                archive::submit(
+                    &mut db,
+                    &format!("{file}{}", if text { ".txt" } else { "" }),
+                    format!("{n}\n").as_bytes(),
+                    text,
+                )
+                .unwrap();
                 drop(db);
                 counts.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(3));

@@ -12,7 +12,8 @@ use super::{Database, Result, archive};
 
 /// Serve on `127.0.0.1:PORT` until killed.
 pub(super) fn serve(root: &Path, journal: Option<&str>, port: &str) -> Result<()> {
-    let listener = TcpListener::bind(port).map_err(|e| format!("Perforce server error:\n\tListen {port} failed: {e}"))?;
+    let listener =
+        TcpListener::bind(port).map_err(|e| format!("Perforce server error:\n\tListen {port} failed: {e}"))?;
     println!("Perforce server starting... {}", listener.local_addr().unwrap());
     std::thread::scope(|scope| {
         for stream in listener.incoming().flatten() {
@@ -27,19 +28,25 @@ fn answer(root: &Path, journal: Option<&str>, stream: TcpStream) -> std::io::Res
     BufReader::new(&stream).read_line(&mut line)?;
     let request: Value = serde_json::from_str(&line)?;
     let text = |key: &str| request[key].as_str().unwrap_or_default().to_owned();
-    let arguments: Vec<&str> = request["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut arguments: Vec<&str> = request["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut said = Vec::new();
-    let outcome = allowed(root, &text("user"), &text("password"))
+    let user = text("user");
+    if arguments == ["protects", "-m"] {
+        arguments.push(&user);
+    }
+    let outcome = allowed(root, &text("user"), &text("password"), &arguments)
         .and_then(|()| execute(root, journal, &arguments, &mut |line| said.push(line)));
     let reply = json!({ "stdout": said, "error": outcome.err() });
     writeln!(&stream, "{reply}")
 }
 
-fn allowed(root: &Path, user: &str, password: &str) -> Result<()> {
+fn allowed(root: &Path, user: &str, password: &str, arguments: &[&str]) -> Result<()> {
     let db = Database::open(root, None)?;
     match db.table("db.user").get(&vec![user.to_owned()]) {
         Some(columns) if columns[1] != password => Err("Perforce password (P4PASSWD) invalid or unset.".into()),
-        Some(columns) if columns[2] != "super" => Err("You don't have permission for this operation.".into()),
+        Some(columns) if columns[2] != "super" && arguments.first() == Some(&"admin") => {
+            Err("You don't have permission for this operation.".into())
+        }
         Some(_) => Ok(()),
         None => Err(format!("User {user} doesn't exist.")),
     }
@@ -54,9 +61,7 @@ fn execute(root: &Path, journal: Option<&str>, arguments: &[&str], say: &mut dyn
     };
     match &arguments[..] {
         ["admin", "checkpoint", prefix @ ..] => checkpoint(&mut db, compress, prefix.first().copied(), say),
-        ["admin", "journal", prefix @ ..] => {
-            rotate(&mut db, compress == Compress::Both, prefix.first().copied(), say)
-        }
+        ["admin", "journal", prefix @ ..] => rotate(&mut db, compress == Compress::Both, prefix.first().copied(), say),
         ["counter", name] => {
             say(db.counter(name));
             Ok(())
@@ -66,6 +71,10 @@ fn execute(root: &Path, journal: Option<&str>, arguments: &[&str], say: &mut dyn
                 Some(value) => say(format!("{name}={value} (configure)")),
                 None => say(format!("No configurables have been set for {name}.")),
             }
+            Ok(())
+        }
+        ["protects", "-m", user] => {
+            say(db.table("db.user").get(&vec![(*user).to_owned()]).map_or(String::new(), |columns| columns[2].clone()));
             Ok(())
         }
         ["info"] => {
@@ -109,11 +118,18 @@ pub fn p4(arguments: &[String]) -> u8 {
     });
     match reply {
         Err(e) => {
-            eprintln!("Perforce client error:\n\tConnect to server failed; check $P4PORT.\n\tTCP connect to {port} failed: {e}");
+            eprintln!(
+                "Perforce client error:\n\tConnect to server failed; check $P4PORT.\n\tTCP connect to {port} failed: {e}"
+            );
             1
         }
         Ok(reply) => {
-            reply["stdout"].as_array().into_iter().flatten().filter_map(Value::as_str).for_each(|line| println!("{line}"));
+            reply["stdout"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .for_each(|line| println!("{line}"));
             if let Some(error) = reply["error"].as_str() {
                 eprintln!("{error}");
                 return 1;

@@ -27,6 +27,7 @@ mod main_job;
 mod mysql;
 mod notify;
 mod proxied;
+mod p4d;
 mod prune;
 mod rds;
 mod refusals;
