@@ -389,7 +389,7 @@ fn a_restore_overwrites_nothing_and_leaves_nothing_when_it_fails() {
     let real = p4.program("p4d");
     for (pattern, what, says) in [
         ("*' -jr '*", "\"$real\" \"$@\"; echo broken >&2; exit 1", "p4d -jr p4_1.ckp.1"),
-        ("*' -jr '*", "exit 0", "replayed"),
+        ("*' -jr '*", "exit 0", "has to end at 1"),
         ("*' -xv'*", "echo bad leaf >&2; exit 1", "bad leaf"),
     ] {
         let script = format!("real={real:?}\ncase \" $*\" in {pattern}) {what};; esac\nexec \"$real\" \"$@\"");
