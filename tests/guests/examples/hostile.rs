@@ -9,8 +9,8 @@ use std::time::Duration;
 use bkhost_sdk::bindings::bkhost::snapshot::config as raw;
 use bkhost_sdk::mirror::{self, Pass};
 use bkhost_sdk::{
-    Archived, Consistency, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, archive, config, digest, exec,
-    history, now, progress,
+    Archived, Consistency, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, archive, config, digest,
+    exec, history, now, progress,
 };
 use serde::Deserialize;
 use wasip2::filesystem::preopens;
