@@ -91,7 +91,8 @@ case $action in
     if [ -w /dev/shm ]; then base=/dev/shm; fi
     directory=$(mktemp -d "$base/bkhost-maria.XXXXXX")
     chmod 755 "$directory"
-    cleanup() { stop || true; rm -rf "$directory"; }
+    # Whoever read what this prints may be gone: the word that the server was killed must not kill this by SIGPIPE.
+    cleanup() { exec >/dev/null 2>&1; stop || true; rm -rf "$directory"; }
     trap cleanup EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
