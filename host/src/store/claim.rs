@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -69,10 +70,15 @@ fn read(file: &mut File) -> io::Result<Vec<u8>> {
 
 /// A file of its own with this content, on disk.
 fn draft(dir: &Path, bytes: &[u8]) -> io::Result<tempfile::TempPath> {
-    let mut draft = tempfile::Builder::new().prefix(".lease-").tempfile_in(dir)?;
-    draft.write_all(bytes)?;
-    draft.as_file().sync_all()?;
-    Ok(draft.into_temp_path())
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let (now, next) = (jiff::Timestamp::now().as_nanosecond(), NEXT.fetch_add(1, Ordering::Relaxed));
+    // Not by `tempfile`, whose errors no longer say what the system's was.
+    let path = dir.join(format!(".lease-{}-{now}-{next}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let draft = tempfile::TempPath::try_from_path(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(draft)
 }
 
 fn create(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<bool> {

@@ -68,7 +68,7 @@ fn a_changed_plugin_needs_a_grant_and_the_refusal_is_one() {
     let less = grant.replace(&digest, &other).replace(&bk.path("home").display().to_string(), "/nowhere");
     bk.config(&[&application_none(), &part, &less]);
     let line = format!("read = [\"/nowhere\", \"{}\"]", bk.path("home").display());
-    bk.run(&["run"]).fails(6, &["does not let it read", &line]);
+    bk.run(&["run"]).fails(4, &["does not let it read", &line]);
     assert_eq!(bk.list().len(), 1);
 }
 

@@ -29,7 +29,7 @@ impl Busy {
                 if stopped.load(Ordering::Relaxed) {
                     break;
                 }
-                writeln!(file, "{n}").unwrap();
+                file.write_all(format!("{n}\n").as_bytes()).unwrap();
                 std::thread::sleep(Duration::from_millis(2));
             }
         });
