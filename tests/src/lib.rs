@@ -36,7 +36,7 @@ pub use postgres::{Postgres, postgres};
 pub use proxy::{Call, Fault, Proxy};
 pub use running::{Outcome, Running, tool, until};
 pub use simulator::Simulator;
-pub use tree::listing;
+pub use tree::{listing, noise};
 pub use uml::{is_inside, run_inside};
 pub use writer::Writer;
 pub use zfs::{Zfs, zfs};

@@ -17,7 +17,7 @@ pub fn is_inside() -> bool {
     std::env::var_os("BKHOST_UML").is_some()
 }
 
-/// Have the test of this path (`lvm::inside::life`) run in a kernel of its own. It has to pass there; what it printed.
+/// Have the test of this path (`lvm::names_that_attack`) run in a kernel of its own. It has to pass there; what it printed.
 #[track_caller]
 pub fn run_inside(test: &str) -> String {
     assert!(rustix::process::geteuid().is_root(), "the tests of LVM need root: sudo make test");
@@ -28,13 +28,7 @@ pub fn run_inside(test: &str) -> String {
     for name in ["BKHOST_BIN", "BKHOST_PLUGINS", "BKHOST_TEST_GUESTS", "CARGO_TARGET_DIR", "RUST_BACKTRACE"] {
         command.args(std::env::var(name).ok().map(|value| format!("{name}={value}")));
     }
-    command.arg(std::env::current_exe().unwrap()).args([
-        test,
-        "--exact",
-        "--ignored",
-        "--nocapture",
-        "--test-threads=1",
-    ]);
+    command.arg(std::env::current_exe().unwrap()).args([test, "--exact", "--nocapture", "--test-threads=1"]);
     let outcome = Running::start(command, false).within(PATIENCE + Duration::from_secs(10)).end();
     print!("{}", outcome.stdout);
     assert_eq!(outcome.code, 0, "in User-Mode Linux: {outcome}");

@@ -2,19 +2,7 @@
 
 use std::path::Path;
 
-use bkhost_tests::{Bkhost, application_none, directory_part, listing};
-
-/// Bytes that do not compress, the same for the same seed.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    std::iter::repeat_with(next).take(len).collect()
-}
+use bkhost_tests::{Bkhost, application_none, directory_part, listing, noise};
 
 fn fill(dir: &Path, seed: u64) {
     let _ = std::fs::create_dir(dir);

@@ -18,22 +18,28 @@ fn compiled() {
     refused(&bk.run(&["check"]), &[]);
 }
 
+/// The test of this path is run again in a kernel of its own, where it does its work.
+fn inside(test: &str, work: fn()) {
+    if is_inside() {
+        return work();
+    }
+    compiled();
+    run_inside(test);
+}
+
 #[test]
 fn volumes_are_backed_up_while_they_are_written_to_and_restored_both_ways() {
-    compiled();
-    run_inside("lvm::inside_life");
+    inside("lvm::volumes_are_backed_up_while_they_are_written_to_and_restored_both_ways", life);
 }
 
 #[test]
 fn several_volumes_are_captured_at_one_instant() {
-    compiled();
-    run_inside("lvm::inside_together");
+    inside("lvm::several_volumes_are_captured_at_one_instant", together);
 }
 
 #[test]
 fn what_would_fail_is_found_and_what_fails_leaves_nothing() {
-    compiled();
-    run_inside("lvm::inside_failures");
+    inside("lvm::what_would_fail_is_found_and_what_fails_leaves_nothing", failures);
 }
 
 #[test]
@@ -213,12 +219,7 @@ fn look(bk: &Bkhost, volume: &str, fstype: &str, id: &str) -> PathBuf {
     Path::new("/mnt").join(format!("look-{volume}"))
 }
 
-#[test]
-#[ignore = "runs in User-Mode Linux"]
-fn inside_life() {
-    if !is_inside() {
-        return;
-    }
+fn life() {
     group();
     sh("lvcreate -q -y --type thin-pool -n pool -L 160M --poolmetadatasize 4M vg0 2>/dev/null");
     let volumes = [("ext", "ext4"), ("xfs", "xfs"), ("th-in", "ext4")];
@@ -332,12 +333,7 @@ fn inside_life() {
     assert!(foreign.iter().all(|name| left.iter().any(|line| line.contains(name.as_str()))), "{left:?}");
 }
 
-#[test]
-#[ignore = "runs in User-Mode Linux"]
-fn inside_failures() {
-    if !is_inside() {
-        return;
-    }
+fn failures() {
     group();
     sh("lvcreate -q -y --type thin-pool -n pool -L 32M --poolmetadatasize 4M vg0 2>/dev/null");
     let ext = classic("ext", "ext4", "200M");
@@ -417,12 +413,7 @@ fn inside_failures() {
     assert_eq!(sh("lvs --noheadings -o lv_name vg0 2>/dev/null | grep -c again || true"), "0");
 }
 
-#[test]
-#[ignore = "runs in User-Mode Linux"]
-fn inside_together() {
-    if !is_inside() {
-        return;
-    }
+fn together() {
     group();
     sh("lvcreate -q -y --type thin-pool -n pool -L 200M --poolmetadatasize 4M vg0 2>/dev/null");
     let (a, b) = (classic("a", "ext4", "160M"), classic("b", "xfs", "304M"));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bkhost_tests::{Bkhost, Running, Simulator, Zfs, application_none, listing, until, zfs};
+use bkhost_tests::{Bkhost, Running, Simulator, Zfs, application_none, listing, noise, until, zfs};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -42,18 +42,6 @@ impl Drop for Busy {
         self.0.store(true, Ordering::Relaxed);
         let _ = self.1.take().map(JoinHandle::join);
     }
-}
-
-/// Bytes that do not compress.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    std::iter::repeat_with(next).take(len).collect()
 }
 
 fn fill(dir: &Path, seed: u64) {
