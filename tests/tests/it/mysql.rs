@@ -112,6 +112,7 @@ fn one_snapshot_while_it_is_written_to() {
     let before = numbers(server, &database, "left_side").1;
     let manifest = bk.backup();
     let after = numbers(server, &database, "left_side").1;
+    until("the writer goes on", Duration::from_secs(20), || numbers(server, &database, "left_side").1 > after);
     let written = pairs.stop();
     simulator.is_free();
     assert_eq!(simulator.count("unlock"), 1);
