@@ -224,6 +224,8 @@ fn several_databases_at_one_point() {
     };
     until("ten", Duration::from_secs(20), || numbers(server, &two, "left_side").1 >= 10);
     let id = bk.backup_id();
+    let after = numbers(server, &two, "left_side").1;
+    until("the writer goes on", Duration::from_secs(20), || numbers(server, &two, "left_side").1 > after);
     stop.store(true, Ordering::Release);
     let written: u32 = writer.join().unwrap();
     let kept = (content(server, &one), content(server, &two));
