@@ -83,6 +83,7 @@ pub mod path;
 pub mod progress;
 mod retry;
 mod snapshot;
+pub mod staging;
 mod strategy;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;

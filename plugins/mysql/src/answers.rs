@@ -144,12 +144,6 @@ fn unescape(text: &str) -> String {
     plain
 }
 
-/// The bytes that are free, in what `df -P -k` says.
-pub(crate) fn free_space(output: &str) -> Option<u64> {
-    let kilobytes: u64 = output.lines().nth(1)?.split_whitespace().rev().nth(2)?.parse().ok()?;
-    kilobytes.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,12 +185,5 @@ mod tests {
         let expected = ["d.m (MyISAM)", "d.a (Aria)", "d.h (MEMORY)", "d.x (no engine: it cannot be opened)"];
         assert_eq!(found, expected);
         assert_eq!(Table::of_row(&["D", "t", "VIEW", "NULL"].map(str::to_owned), "d"), None);
-    }
-
-    #[test]
-    fn free_bytes() {
-        let output = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda 100 60 40 60% /\n";
-        assert_eq!(free_space(output), Some(40 * 1024));
-        assert_eq!(free_space("df: /x: No such file or directory"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bkhost_sdk::{Error, ErrorCode, Finding, Result, exec, path};
+use bkhost_sdk::{Error, ErrorCode, Finding, Result, exec, path, staging};
 
 use crate::answers::{self, Table};
 use crate::server::Server;
@@ -206,8 +206,7 @@ fn few(tables: &[String]) -> String {
 }
 
 fn space(size: u64) -> Result<Option<Finding>> {
-    let output = exec::run("space", &[("directory", path::STAGING)])?;
-    let Some(free) = answers::free_space(&output.stdout).filter(|_| output.status == 0) else { return Ok(None) };
+    let Some(free) = staging::free("space", path::STAGING)? else { return Ok(None) };
     Ok((free < size).then(|| {
         Finding::warning("staging", format!("{} MiB are free, the databases have {} MiB", free >> 20, size >> 20))
             .hint("the dump is written there first; it holds no indexes, but binary columns take twice their size")

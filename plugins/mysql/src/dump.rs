@@ -1,17 +1,17 @@
 //! The dump: started, seen to stand, waited for, and proved to be complete.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::time::{Duration, Instant};
 
 use bkhost_sdk::exec::{self, Command, Output, Process};
-use bkhost_sdk::{Error, ErrorCode, Result, info, path, progress};
+use bkhost_sdk::{Error, ErrorCode, Result, info, path, progress, staging};
 
+use crate::Config;
 use crate::answers::{Position, Table};
 use crate::listing::{Listing, TRAILER};
 use crate::server::{Server, connection};
 use crate::version::{Flavor, Tools};
-use crate::{Config, staging};
 
 /// The stream's name in the archive.
 pub(crate) const STREAM: &str = "dump";
@@ -23,7 +23,7 @@ const READS: [&str; 3] = ["-- Retrieving table structure for table ", "-- Settin
 
 /// The guest path of a run's dump.
 pub(crate) fn file(label: &str) -> String {
-    staging(&format!("{label}.sql"))
+    staging::at(&format!("{label}.sql"))
 }
 
 /// A dump that was proved.
@@ -154,38 +154,6 @@ fn end(file: &str) -> std::io::Result<(u64, bool)> {
     file.read_to_end(&mut tail)?;
     let tail = String::from_utf8_lossy(&tail);
     Ok((bytes, tail.lines().last() == Some(TRAILER) && tail.ends_with('\n')))
-}
-
-/// Remove what a run with this label has staged.
-pub(crate) fn remove(label: &str) -> Result<()> {
-    remove_file(&file(label))
-}
-
-fn remove_file(file: &str) -> Result<()> {
-    match std::fs::remove_file(path::local(file)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(format!("removing {file}"), &error)),
-        _ => Ok(()),
-    }
-}
-
-/// Remove what runs that died have left. The instance's lock is held: no other run is at work here.
-pub(crate) fn remove_leftovers() -> Result<()> {
-    let listing = match std::fs::read_dir(path::local(path::STAGING)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io(format!("reading {}", path::STAGING), &error)),
-        Ok(listing) => listing,
-    };
-    for entry in listing {
-        let entry = entry.map_err(|error| Error::io(format!("reading {}", path::STAGING), &error))?;
-        if let Some(name) = entry.file_name().to_str()
-            && name.starts_with("bkhost-")
-            && name.ends_with(".sql")
-        {
-            info!("removing {name}, which an earlier run has left in the staging area");
-            remove_file(&staging(name))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod version;
 use std::collections::BTreeMap;
 
 use bkhost_sdk::{
-    Archived, Consistency, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, debug, exec, path, warn,
+    Archived, Consistency, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, debug, exec, staging, warn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -133,7 +133,7 @@ impl Strategy for Mysql {
     }
 
     fn prepare(&mut self) -> Result<()> {
-        dump::remove_leftovers()?;
+        staging::remove_leftovers()?;
         let tools = Tools::find()?;
         self.server = Some(Server::connect(&self.config, tools.client.flavor)?);
         self.tools = Some(tools);
@@ -254,7 +254,7 @@ impl Mysql {
         if let Some(held) = self.held.take() {
             held.dump.kill()?;
         }
-        dump::remove(label)
+        staging::discard(label)
     }
 
     /// What is not needed for the dump, but for those who use it: who owns what runs, and how many rows there were.
@@ -287,11 +287,6 @@ impl Mysql {
 
 /// How many bytes the counted rows may take in the state, about.
 const MAX_COUNTS: usize = 120 << 10;
-
-/// The guest path of something in the staging area.
-fn staging(name: &str) -> String {
-    format!("{}/{name}", path::STAGING)
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Everything that would fail later.
 
-use bkhost_sdk::{Finding, Result, exec, path};
+use bkhost_sdk::{Finding, Result, exec, path, staging};
 
 use crate::capture::{leftover, wants_checkpoint};
 use crate::config::{Config, Layout, Method, Place};
@@ -139,20 +139,10 @@ fn other_user(config: &Config) -> Option<Finding> {
 /// A checkpoint is about as large as the last one.
 fn space(layout: &Layout, guest: &str, subject: &str) -> Option<Finding> {
     let (_, last) = files::newest(layout, u64::MAX)?;
-    let output = exec::run("space", &[("directory", guest)]).and_then(exec::Output::ok).ok()?;
-    let free = free_bytes(&output.stdout)?;
+    let free = staging::free("space", guest).ok().flatten()?;
     let wanted = last.bytes.saturating_add(last.bytes / 10);
     (free < wanted).then(|| {
         Finding::failure(subject, format!("{free} bytes are free, and the last checkpoint has {}", last.bytes))
             .hint("make room: p4d fails in the middle of a checkpoint when the disk is full")
     })
-}
-
-/// The free bytes in what `df -P -k` prints.
-pub(crate) fn free_bytes(output: &str) -> Option<u64> {
-    let line = output.lines().nth(1)?;
-    // The mount point may have spaces; the numbers are in front of the percentage.
-    let words: Vec<_> = line.split_whitespace().collect();
-    let percent = words.iter().position(|word| word.ends_with('%'))?;
-    words.get(percent.checked_sub(1)?)?.parse::<u64>().ok()?.checked_mul(1024)
 }

@@ -4,7 +4,6 @@ use bkhost_sdk::Severity;
 use bkhost_sdk::exec::{Command, Output};
 use bkhost_sdk::testing::{self, Host, Part};
 
-use crate::check::free_bytes;
 use crate::config::{Config, Layout, Place};
 use crate::files::parse_md5;
 use crate::server::{Counters, configured, parse_counters, release, shown};
@@ -86,13 +85,6 @@ fn where_files_are() {
         let error = place("", Some(prefix)).unwrap_err();
         assert!(error.hint.unwrap().contains("checkpoints = "), "{prefix}");
     }
-}
-
-#[test]
-fn free_space() {
-    let df = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/my disk 100 40 60 40% /mnt/a 5% b\n";
-    assert_eq!(free_bytes(df), Some(60 * 1024));
-    assert_eq!(free_bytes("nonsense"), None);
 }
 
 struct Nothing;

@@ -147,12 +147,6 @@ pub(crate) fn listing(output: &str) -> Listing {
     listing
 }
 
-/// The bytes that are free, in what `df -P -k` says.
-pub(crate) fn free_space(output: &str) -> Option<u64> {
-    let kilobytes: u64 = output.lines().nth(1)?.split_whitespace().rev().nth(2)?.parse().ok()?;
-    kilobytes.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,13 +172,6 @@ mod tests {
             3339; 0 0 COMMENT public TABLE DATA postgres\n";
         assert_eq!(listing(output), Listing { entries: 6, tables: 1 });
         assert_eq!(listing(""), Listing::default());
-    }
-
-    #[test]
-    fn free_bytes() {
-        let output = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda 100 60 40 60% /\n";
-        assert_eq!(free_space(output), Some(40 * 1024));
-        assert_eq!(free_space("df: /x: No such file or directory"), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What would fail later.
 
-use bkhost_sdk::{Error, ErrorCode, Finding, Result, exec, path};
+use bkhost_sdk::{Error, ErrorCode, Finding, Result, exec, path, staging};
 use serde::Deserialize;
 
 use crate::Config;
@@ -122,8 +122,7 @@ fn database_findings(subject: &str, database: &Database) -> Vec<Finding> {
 }
 
 fn space(size: u64) -> Result<Option<Finding>> {
-    let output = exec::run("space", &[("directory", path::STAGING)])?;
-    let Some(free) = answers::free_space(&output.stdout).filter(|_| output.status == 0) else { return Ok(None) };
+    let Some(free) = staging::free("space", path::STAGING)? else { return Ok(None) };
     Ok((free < size).then(|| {
         Finding::warning("staging", format!("{} MiB are free, the database has {} MiB", free >> 20, size >> 20))
             .hint("a dump has no indexes and may be smaller; compress = 1 makes it smaller still")

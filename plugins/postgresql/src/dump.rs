@@ -1,13 +1,12 @@
 //! The dump in the staging area. Under its own name only when it is complete and was read back.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
-use bkhost_sdk::{Error, Result, exec, info, path};
+use bkhost_sdk::{Error, Result, exec, info, path, staging};
 use serde::{Deserialize, Serialize};
 
 use crate::answers::{self, tool_version};
-use crate::{Config, State, staging};
+use crate::{Config, State};
 
 /// A complete dump.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,17 +23,17 @@ pub(crate) struct Summary {
 
 /// The guest path of a run's dump.
 pub(crate) fn directory(label: &str) -> String {
-    staging(label)
+    staging::at(label)
 }
 
 fn partial(label: &str) -> String {
-    staging(&format!("{label}.partial"))
+    staging::at(&format!("{label}.partial"))
 }
 
 /// Dump the database at the snapshot, and read the result back. None in a dry run.
 pub(crate) fn dump(config: &Config, state: &State) -> Result<Option<Summary>> {
     let (partial, complete) = (partial(&state.label), directory(&state.label));
-    remove(&state.label)?;
+    staging::discard(&state.label)?;
     let dumped = exec::command("dump")
         .slot("jobs", config.jobs.to_string())
         .slot("level", config.compress.to_string())
@@ -77,39 +76,4 @@ fn size(directory: &Path) -> std::io::Result<(u64, u64)> {
         bytes += entry?.metadata()?.len();
     }
     Ok((files, bytes))
-}
-
-/// Remove what a run with this label has staged.
-pub(crate) fn remove(label: &str) -> Result<()> {
-    for directory in [partial(label), directory(label)] {
-        remove_directory(&directory)?;
-    }
-    Ok(())
-}
-
-/// Remove a directory and all in it, if it is there.
-pub(crate) fn remove_directory(directory: &str) -> Result<()> {
-    match std::fs::remove_dir_all(path::local(directory)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(format!("removing {directory}"), &error)),
-        _ => Ok(()),
-    }
-}
-
-/// Remove what runs that died have left. The instance's lock is held: no other run is at work here.
-pub(crate) fn remove_leftovers() -> Result<()> {
-    let listing = match std::fs::read_dir(path::local(path::STAGING)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io(format!("reading {}", path::STAGING), &error)),
-        Ok(listing) => listing,
-    };
-    for entry in listing {
-        let entry = entry.map_err(|error| Error::io(format!("reading {}", path::STAGING), &error))?;
-        if let Some(name) = entry.file_name().to_str()
-            && name.starts_with("bkhost-")
-        {
-            info!("removing {name}, which an earlier run has left in the staging area");
-            remove_directory(&staging(name))?;
-        }
-    }
-    Ok(())
 }

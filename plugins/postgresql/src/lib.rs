@@ -11,7 +11,7 @@ mod restore;
 use std::time::Duration;
 
 use bkhost_sdk::exec::Session;
-use bkhost_sdk::{Archived, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, debug, exec, path, warn};
+use bkhost_sdk::{Archived, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, debug, exec, staging, warn};
 use serde::{Deserialize, Serialize};
 
 use answers::{Facts, Point};
@@ -70,7 +70,7 @@ impl Strategy for Postgresql {
     }
 
     fn prepare(&mut self) -> Result<()> {
-        dump::remove_leftovers()?;
+        staging::remove_leftovers()?;
         self.session = Some(connect()?);
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Postgresql {
         {
             warn!("ending the session: {}", error.message);
         }
-        dump::remove(label)
+        staging::discard(label)
     }
 }
 
@@ -173,11 +173,6 @@ fn connect() -> Result<Session> {
 fn export(session: &mut Session) -> Result<Point> {
     session.send("begin", &[])?;
     answers::parse(&session.ask("point", ANSWER)?)
-}
-
-/// The guest path of something in the staging area.
-fn staging(name: &str) -> String {
-    format!("{}/{name}", path::STAGING)
 }
 
 #[cfg(test)]

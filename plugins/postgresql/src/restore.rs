@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, exec, info, path, retry, warn};
+use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, exec, info, path, retry, staging, warn};
 use serde::Deserialize;
 
 use crate::answers::{self, Facts, Major, tool_version};
 use crate::check::explain;
-use crate::{ANSWER, Config, State, dump, staging};
+use crate::{ANSWER, Config, State};
 
 /// How long to wait until the server has noticed that a client has gone.
 const GONE: Duration = Duration::from_secs(30);
@@ -37,12 +37,12 @@ pub(crate) fn restore(config: &Config, state: &State, archived: &[Archived], to:
     let owner = owner(config, &server, facts);
 
     let temporary = temporary(&state.label);
-    let directory = staging(&temporary);
-    dump::remove_directory(&directory)?;
+    let directory = staging::at(&temporary);
+    staging::remove(&directory)?;
     std::fs::create_dir_all(path::local(&directory))
         .map_err(|error| Error::io(format!("creating {directory}"), &error))?;
     let outcome = archive::extract("", &directory).and_then(|_| make(config, facts, owner, &temporary, &directory, to));
-    if let Err(error) = dump::remove_directory(&directory) {
+    if let Err(error) = staging::remove(&directory) {
         warn!("{}", error.message);
     }
     outcome?;

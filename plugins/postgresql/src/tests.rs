@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use bkhost_sdk::ArchivedForm;
 use bkhost_sdk::exec::{Command, Output};
 use bkhost_sdk::testing::{self, Host, Part, Process};
+use bkhost_sdk::{ArchivedForm, path};
 
 use super::*;
 
