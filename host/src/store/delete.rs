@@ -36,7 +36,7 @@ impl Store {
         let dir = set_dir(instance, id)?;
         let path = self.set_path(instance, id);
         if !path.is_dir() {
-            return Ok(());
+            return self.remove_records(instance, id);
         }
         self.refuse_strangers(&dir)?;
         self.mark(&dir)?;
@@ -44,7 +44,8 @@ impl Store {
         local::sync_dir(&path).map_err(cannot)?;
         self.remove_file(&format!("{dir}/{MANIFEST}"))?;
         local::sync_dir(&path).map_err(cannot)?;
-        self.remove_rest(instance, id)
+        self.remove_rest(instance, id)?;
+        self.remove_records(instance, id)
     }
 
     /// Removes what was written of a set that was not published. Idempotent: one that is gone is no error.

@@ -7,6 +7,11 @@ use crate::error::{Error, ErrorKind};
 
 /// A failure of opendal; `message` says what was being done.
 pub(super) fn failed(error: opendal::Error, message: String) -> Error {
+    if error.kind() == opendal::ErrorKind::ConditionNotMatch {
+        return Error::new(ErrorKind::Conflict, message)
+            .hint("it exists, or has changed meanwhile: nothing that a store holds is ever overwritten")
+            .because(error);
+    }
     match io_cause(&error) {
         Some(cause) => told(io::Error::new(cause.kind(), cause.to_string()), cause.raw_os_error(), message),
         None => Error::new(ErrorKind::Store, message).because(error),

@@ -1,10 +1,11 @@
 //! What a store holds.
 
-use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::backend::{MARKER, Store, set_dir};
 use super::error::failed;
 use super::object::ObjectReader;
+use super::records::SetRecords;
 use super::write::MANIFEST_PART;
 use crate::archive::set::{self, MANIFEST, ObjectRecord, SetManifest, check_object_name};
 use crate::archive::{SetId, check_name};
@@ -33,6 +34,8 @@ pub struct SetEntry {
     pub state: SetState,
     /// The sets on whose archives it builds directly, as far as its manifest can be read.
     pub needs: Vec<SetId>,
+    /// What was told of it since.
+    pub records: SetRecords,
 }
 
 impl SetEntry {
@@ -103,7 +106,7 @@ impl Store {
     }
 
     /// All sets of an instance, newest first. Reads manifests and sizes, not objects. A set that builds on one that is
-    /// missing or damaged is damaged itself.
+    /// missing or damaged is damaged itself, and so is one that a record says is damaged.
     ///
     /// # Errors
     /// `Store` if it cannot be read. A set that cannot be read is an entry, not an error.
@@ -111,6 +114,7 @@ impl Store {
         check_name("an instance", instance)?;
         let mut entries = Vec::new();
         let mut broken = Vec::new();
+        let mut records = self.records(instance)?.by_set();
         for (name, is_dir) in self.names(instance)? {
             // What has another name is not ours.
             if let (true, Ok(id)) = (is_dir, name.parse::<SetId>()) {
@@ -128,7 +132,8 @@ impl Store {
                     }
                     SetState::Unpublished => Vec::new(),
                 };
-                entries.push(SetEntry { id, state, needs });
+                let records = records.remove(&id).unwrap_or_default();
+                entries.push(SetEntry { id, state, needs, records });
             }
         }
         for entry in &entries {
@@ -143,7 +148,9 @@ impl Store {
                 entry.state = SetState::Damaged(why);
             }
         }
-        entries.sort_by_key(|entry| Reverse(entry.id.clone()));
+        entries.sort_by_key(|entry| entry.id.clone());
+        told_damaged(&mut entries);
+        entries.reverse();
         Ok(entries)
     }
 
@@ -287,6 +294,29 @@ impl Store {
             Ok(_) => damaged(format!("{} is not a file", object.file)),
             Err(e) if e.kind() == opendal::ErrorKind::NotFound => damaged(format!("{} is missing", object.file)),
             Err(e) => Err(failed(e, format!("cannot look at {path} in the store {}", self.location()))),
+        }
+    }
+}
+
+/// Makes damaged what records say is, and what builds on it. The oldest first.
+fn told_damaged(entries: &mut [SetEntry]) {
+    let mut damaged: BTreeSet<SetId> = BTreeSet::new();
+    for entry in entries {
+        let told = entry.records.damage().map(|record| {
+            let what = record.note.as_deref().unwrap_or("no more is known");
+            format!("found on {:.0} by {}: {what}", record.at, record.by.host)
+        });
+        if told.is_some() {
+            damaged.insert(entry.id.clone());
+        }
+        let below = entry.needs.iter().find(|need| damaged.contains(need)).cloned();
+        if below.is_some() {
+            damaged.insert(entry.id.clone());
+        }
+        if let (SetState::Proved(_), Some(why)) =
+            (&entry.state, told.or_else(|| below.map(|id| format!("it builds on set {id}, which is damaged"))))
+        {
+            entry.state = SetState::Damaged(why);
         }
     }
 }

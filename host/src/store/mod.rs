@@ -6,6 +6,7 @@
 //! - Nothing rewrites an object that exists.
 //! - Deleting puts the marker back and removes the manifest first, so that what an interrupted deletion leaves is
 //!   recognised as a rest, not as a damaged set.
+//! - What is told of a set later lies beside it, in `<root>/<instance>/records`, and goes with it.
 //! - Only files whose names this program could have given are ever deleted, and never a directory with others in it.
 //!
 //! All functions block; call them on a thread that may (`tokio::task::spawn_blocking`), of a process that has a tokio
@@ -18,6 +19,7 @@ mod error;
 mod list;
 mod local;
 mod object;
+mod records;
 pub mod retention;
 #[cfg(test)]
 mod tests;
@@ -27,4 +29,5 @@ pub use backend::{Store, check_location};
 pub use delete::Swept;
 pub use list::{SetEntry, SetState, StoredSet};
 pub use object::{ObjectReader, ObjectWriter};
+pub use records::{Author, Record, RecordKind, Records, SetRecords, Skipped};
 pub use write::SetWriter;

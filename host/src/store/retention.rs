@@ -101,6 +101,7 @@ mod tests {
 
     use super::*;
     use crate::archive::set;
+    use crate::store::SetRecords;
 
     /// Sets from the oldest to the newest: p(roved), d(amaged), u(npublished).
     fn sets(states: &str) -> Vec<SetEntry> {
@@ -112,6 +113,7 @@ mod tests {
                 SetEntry {
                     id: id.parse().unwrap(),
                     needs: Vec::new(),
+                    records: SetRecords::default(),
                     state: match state {
                         'p' => SetState::Proved(Box::new(set::seal::tests::manifest(&id))),
                         'd' => SetState::Damaged("cut".into()),
