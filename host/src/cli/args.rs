@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::archive::OwnersBy;
 
 /// Application-consistent backups whose vendor-specific parts are sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -77,6 +79,51 @@ pub(super) struct Place {
     pub instance: Option<String>,
 }
 
+/// `bkhost restore`
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    /// The set's id, or `latest`
+    pub id: String,
+    /// Only this part. May be repeated
+    #[arg(long, value_name = "PART")]
+    pub part: Vec<String>,
+    /// Where to: a directory, a dataset, a database, as the plugin says; `PART=TARGET` if there are several parts.
+    /// Default: the original place
+    #[arg(long, value_name = "[PART=]TARGET")]
+    pub to: Vec<String>,
+    /// Whom files are given to: the user and group of the archived name, where this machine has them, or the archived
+    /// numbers
+    #[arg(long, value_name = "BY", default_value = "name")]
+    pub owners: Owners,
+    /// Print the steps, and what would refuse them, and take none
+    #[arg(long)]
+    pub plan: bool,
+    /// The instance's name, instead of being asked for it
+    #[arg(long, value_name = "NAME")]
+    pub confirm: Option<String>,
+    /// Which store.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Whom files are given to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Owners {
+    /// The user and group of the archived name.
+    Name,
+    /// The archived numbers.
+    Number,
+}
+
+impl From<Owners> for OwnersBy {
+    fn from(owners: Owners) -> Self {
+        match owners {
+            Owners::Name => Self::Name,
+            Owners::Number => Self::Number,
+        }
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -128,23 +175,7 @@ pub(super) enum Command {
         place: Place,
     },
     /// Restore a set, or parts of it
-    Restore {
-        /// The set's id, or `latest`
-        id: String,
-        /// Only this part. May be repeated
-        #[arg(long, value_name = "PART")]
-        part: Vec<String>,
-        /// Where to: a directory, a dataset, a database, as the plugin says; `PART=TARGET` if there are several parts.
-        /// Default: the original place
-        #[arg(long, value_name = "[PART=]TARGET")]
-        to: Vec<String>,
-        /// The instance's name, instead of being asked for it
-        #[arg(long, value_name = "NAME")]
-        confirm: Option<String>,
-        /// Which store.
-        #[command(flatten)]
-        place: Place,
-    },
+    Restore(RestoreArgs),
     /// Delete old sets, and their vendors' snapshots
     Prune {
         /// So many of the newest proved sets stay; 0 keeps all [default: the configuration's]

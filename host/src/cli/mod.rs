@@ -4,6 +4,7 @@ mod args;
 mod cancel;
 mod check;
 mod config;
+mod confirm;
 mod context;
 mod demo;
 mod guard;
@@ -63,9 +64,7 @@ async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
         Command::List { place } => list::list(&context, &place).await,
         Command::Show { id, place } => show::show(&context, &id, &place).await,
         Command::Verify { id, place, all: _ } => verify::verify(&context, id.as_deref(), &place).await,
-        Command::Restore { id, part, to, confirm, place } => {
-            restore::restore(&context, &id, part, to, confirm, &place).await
-        }
+        Command::Restore(args) => restore::restore(&context, args).await,
         Command::Prune { keep_last, dry_run, place } => prune::prune(&context, keep_last, dry_run, &place).await,
         Command::Cancel => cancel::cancel(&context).await,
         Command::Status { show_tokens } => status::status(&context, show_tokens),

@@ -1,28 +1,39 @@
 //! `bkhost restore`
 
-use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
-use super::args::Place;
+use serde_json::json;
+
+use super::args::RestoreArgs;
+use super::confirm::confirmed;
 use super::context::Context;
 use super::output;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::run::{self, RestoreRequest};
+use crate::archive::SetId;
+use crate::error::Result;
+use crate::run::{self, PlannedStep, RestorePlan, RestoreRequest};
 use crate::units;
 
-pub(super) async fn restore(
-    context: &Context,
-    id: &str,
-    parts: Vec<String>,
-    to: Vec<String>,
-    confirm: Option<String>,
-    place: &Place,
-) -> Result<ExitCode> {
-    let opened = context.place(place)?;
-    let set = opened.set(id).await?;
-    confirmed(&opened.instance, &set.manifest.id.to_string(), confirm)?;
+pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<ExitCode> {
+    let opened = context.place(&args.place)?;
+    let set = opened.set(&args.id).await?;
+    if !args.plan
+        && let Some(name) = &args.confirm
+    {
+        // Before anything is looked at: whoever types the wrong name means something else.
+        confirmed(&opened.instance, "", "nothing was restored", Some(name))?;
+    }
     let session = context.session(opened.config_for(&set.manifest)?)?;
-    let restored = run::restore(&session, &set, &RestoreRequest { parts, to }).await?;
+    let parts = session.parts().await?;
+    let request = RestoreRequest { parts: args.part, to: args.to, owners: args.owners.into() };
+    let plan = RestorePlan::make(&session, &set, &parts, &request).await?;
+    let id = set.manifest.id.to_string();
+    print(context, &set.manifest.id, &plan)?;
+    if args.plan {
+        return Ok(plan.refusals().first().map_or(ExitCode::SUCCESS, |e| ExitCode::from(e.kind().exit_code())));
+    }
+    let plan = plan.accepted()?;
+    confirmed(&opened.instance, &format!("Restore set {id}"), "nothing was restored", args.confirm.as_deref())?;
+    let restored = run::restore(&session, &set, plan).await?;
     if context.global.json {
         output::json(&restored)?;
     } else {
@@ -34,25 +45,44 @@ pub(super) async fn restore(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The name of the instance is typed, so that the wrong window is noticed.
-fn confirmed(instance: &str, id: &str, confirm: Option<String>) -> Result<()> {
-    let refused = |text: String| {
-        Err(Error::new(ErrorKind::Conflict, text)
-            .hint(format!("confirm with the instance's name: --confirm {instance}")))
-    };
-    let typed = match confirm {
-        Some(name) => name,
-        None if std::io::stdin().is_terminal() => {
-            let _ = write!(std::io::stderr(), "Restore set {id}? Type the instance's name ({instance}): ");
-            let mut line = String::new();
-            std::io::stdin().lock().read_line(&mut line).or_error(ErrorKind::Io, || "cannot read from the terminal")?;
-            line.trim().to_owned()
-        }
-        None => return refused("a restore has to be confirmed, and there is no terminal to ask on".to_owned()),
-    };
-    if typed == instance {
-        Ok(())
-    } else {
-        refused(format!("`{}` is not the instance's name: nothing was restored", typed.escape_debug()))
+/// What will happen, before it does.
+fn print(context: &Context, id: &SetId, plan: &RestorePlan<'_>) -> Result<()> {
+    let steps = plan.steps();
+    if context.global.json {
+        let refusals: Vec<_> = plan.refusals().iter().map(crate::Error::to_json).collect();
+        return output::json(&json!({ "event": "plan", "set": id, "steps": steps, "refusals": refusals }));
     }
+    if context.global.quiet {
+        return Ok(());
+    }
+    output::line(format!("restore of set {id}:"));
+    for (n, step) in steps.iter().enumerate() {
+        output::line(format!("{:>3}. {}", n.saturating_add(1), told(step)));
+        for (set, file, bytes) in &step.objects {
+            let of = if set == id { String::new() } else { format!(" of set {set}") };
+            output::line(format!("       reads {file}{of} ({})", units::human_bytes(*bytes)));
+        }
+        if let Some(held) = &step.held {
+            output::line(format!("       from `{held}`, which stays with its vendor"));
+        }
+    }
+    for refusal in plan.refusals() {
+        output::line(format!("     REFUSED as things stand: {refusal}"));
+    }
+    Ok(())
+}
+
+fn told(step: &PlannedStep) -> String {
+    let place = if step.original && step.to != "its original place" {
+        format!("{}, its original place", step.to)
+    } else {
+        step.to.clone()
+    };
+    format!(
+        "part {} to {place}, by {}: {} entries, {}",
+        step.part,
+        step.plugin,
+        step.entries,
+        units::human_bytes(step.bytes)
+    )
 }

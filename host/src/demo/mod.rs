@@ -84,8 +84,10 @@ pub async fn demo(reporter: Reporter, shipped: Vec<(String, String)>, keep: bool
 
     let restored = dir.join("restored");
     println!("\n# bkhost restore {} --to {} --confirm {INSTANCE}", manifest.id, restored.display());
-    let request = run::RestoreRequest { parts: Vec::new(), to: vec![restored.display().to_string()] };
-    let done = run::restore(&session, &set, &request).await?;
+    let request = run::RestoreRequest { to: vec![restored.display().to_string()], ..run::RestoreRequest::default() };
+    let parts = session.parts().await?;
+    let plan = run::RestorePlan::make(&session, &set, &parts, &request).await?.accepted()?;
+    let done = run::restore(&session, &set, plan).await?;
     let compared = home::compare(&home, &restored)?;
     println!(
         "restored in {}; {compared} files, directories and links compared: equal",

@@ -16,12 +16,13 @@ use crate::report::{Level, Phase, Reporter};
 /// A part of a stored set, with those of the sets on which it builds.
 pub(super) struct ArchivedPart {
     chain: Chain,
+    options: ExtractOptions,
     reporter: Reporter,
 }
 
 impl ArchivedPart {
-    pub(super) fn new(chain: Chain, reporter: Reporter) -> Self {
-        Self { chain, reporter }
+    pub(super) fn new(chain: Chain, options: ExtractOptions, reporter: Reporter) -> Self {
+        Self { chain, options, reporter }
     }
 
     fn link(&self, set: Option<&str>) -> Result<&Link> {
@@ -61,7 +62,7 @@ impl Archived for ArchivedPart {
             &objects,
             name,
             into.into_std_file(),
-            &ExtractOptions::default(),
+            &self.options,
             &control,
         )?;
         self.warn(&part.name, "could not be given their owners (this takes root)", &extracted.owners_not_set);

@@ -45,7 +45,7 @@ pub use guard::stand as guard;
 pub use proof::{Verified, verify_set};
 pub use prune::{Pruned, blocking, prune_instance as prune};
 pub use recover::{Recovered, recover};
-pub use restore::{Request as RestoreRequest, Restored, restore};
+pub use restore::{Plan as RestorePlan, PlannedStep, Request as RestoreRequest, Restored, restore};
 pub use session::Session;
 pub use state::{StateDirs, default_state};
 pub use status::{HeldStatus, RunStatus, Status, status};

@@ -1,0 +1,228 @@
+//! What a restore will do, before it does it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Request;
+use super::step::Step;
+use super::target::{directory_of, refuse_unless_empty};
+use crate::archive::set::{ObjectRole, PartRecord};
+use crate::archive::{OwnersBy, SetId};
+use crate::capability::manifest::RestoreTarget;
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::chain::Chain;
+use crate::run::part::Part;
+use crate::run::session::Session;
+use crate::store::StoredSet;
+
+/// The steps of a restore, in their order. Making it changes nothing.
+pub struct Plan<'a> {
+    pub(super) steps: Vec<Step<'a>>,
+    pub(super) owners: OwnersBy,
+    /// Why it would be refused as things stand.
+    refusals: Vec<Error>,
+}
+
+/// One step, for people and programs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PlannedStep {
+    /// The part.
+    pub part: String,
+    /// The strategy that restores it.
+    pub plugin: String,
+    /// Where to.
+    pub to: String,
+    /// Whether that is where it came from.
+    pub original: bool,
+    /// The objects that are read: the set, the file, and its size in the store.
+    pub objects: Vec<(SetId, String, u64)>,
+    /// What stays with the vendor, by its name there.
+    pub held: Option<String>,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// Entries in the archive.
+    pub entries: u64,
+}
+
+impl<'a> Plan<'a> {
+    /// Work out the steps. What would refuse them as things stand is part of the plan.
+    ///
+    /// # Errors
+    /// The request does not fit the set or the configuration; what it needs cannot be found.
+    pub async fn make(session: &Session, set: &'a StoredSet, parts: &'a [Part], request: &Request) -> Result<Self> {
+        let records = chosen(&set.manifest.parts, &request.parts)?;
+        let mut targets = targets(&records, &request.to)?;
+        let mut steps = Vec::new();
+        for record in records {
+            let part = configured(parts, record)?;
+            let to = targets.remove(&record.name);
+            let directory = match part.plugin.manifest().restore.target {
+                RestoreTarget::Directory => Some(directory_of(part, to.as_deref())?),
+                RestoreTarget::Name => None,
+            };
+            let chain = Chain::find(set, record).await?;
+            steps.push(Step { part, record, chain, to, directory });
+        }
+        in_order(&mut steps);
+        let mut plan = Self { steps, owners: request.owners, refusals: Vec::new() };
+        plan.refusals = plan.look(session).await;
+        Ok(plan)
+    }
+
+    /// The same plan, as things stand now.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub(super) async fn again(mut self, session: &Session) -> Result<Self> {
+        self.refusals = self.look(session).await;
+        self.accepted()
+    }
+
+    /// The plan, unless it would be refused.
+    ///
+    /// # Errors
+    /// The first reason.
+    pub fn accepted(mut self) -> Result<Self> {
+        if self.refusals.is_empty() { Ok(self) } else { Err(self.refusals.remove(0)) }
+    }
+
+    /// Why it would be refused as things stand.
+    #[must_use]
+    pub fn refusals(&self) -> &[Error] {
+        &self.refusals
+    }
+
+    /// The steps, for people and programs.
+    #[must_use]
+    pub fn steps(&self) -> Vec<PlannedStep> {
+        self.steps.iter().map(planned).collect()
+    }
+
+    async fn look(&self, session: &Session) -> Vec<Error> {
+        let mut refusals = Vec::new();
+        for step in &self.steps {
+            if let Some(directory) = &step.directory {
+                refusals.extend(refuse_unless_empty(directory).err());
+            }
+        }
+        if self.steps.iter().any(|step| step.to.is_none()) {
+            refusals.extend(refuse_running(session).await.err());
+        }
+        refusals
+    }
+}
+
+/// The part of the configuration that made this one.
+fn configured<'a>(parts: &'a [Part], record: &PartRecord) -> Result<&'a Part> {
+    let part = parts.iter().find(|part| part.name() == record.name).ok_or_else(|| {
+        Error::new(ErrorKind::Config, format!("part `{}` of the set is not configured here", record.name))
+            .hint("restore with the configuration that made the set, or choose other parts with --part")
+    })?;
+    if part.plugin.name() == record.plugin {
+        return Ok(part);
+    }
+    Err(Error::new(
+        ErrorKind::Config,
+        format!(
+            "part `{}` was made by the plugin {}, and is configured for {}",
+            record.name,
+            record.plugin,
+            part.plugin.name()
+        ),
+    )
+    .hint("restore with the configuration that made the set"))
+}
+
+/// What was captured last comes back first: a part that refers to another is captured before it, and so is only back when
+/// all that it refers to is there.
+fn in_order(steps: &mut [Step<'_>]) {
+    steps.sort_by(|a, b| b.record.snapshot.created.cmp(&a.record.snapshot.created));
+    // Captured in the same millisecond, or by a clock that was set: the configuration's order counts.
+    for i in 1..steps.len() {
+        let mut at = i;
+        while let Some(before) = at.checked_sub(1)
+            && let (Some(first), Some(second)) = (steps.get(before), steps.get(at))
+            && second.part.settings.after.iter().any(|name| name == first.part.name())
+        {
+            steps.swap(before, at);
+            at = before;
+        }
+    }
+}
+
+fn planned(step: &Step<'_>) -> PlannedStep {
+    let to = match (&step.directory, &step.to) {
+        (Some(directory), _) => directory.display().to_string(),
+        (None, Some(to)) => to.clone(),
+        (None, None) => "its original place".to_owned(),
+    };
+    let objects: Vec<_> = step
+        .chain
+        .links()
+        .flat_map(|link| {
+            let id = link.set.manifest.id.clone();
+            link.part.objects.iter().map(move |object| (id.clone(), object.file.clone(), object.bytes))
+        })
+        .collect();
+    let content = step.chain.links().flat_map(|link| &link.part.objects).filter(|o| o.role != ObjectRole::Index);
+    PlannedStep {
+        part: step.part.name().to_owned(),
+        plugin: step.part.plugin.name().to_owned(),
+        to,
+        original: step.to.is_none(),
+        held: objects.is_empty().then(|| step.record.snapshot.id.clone()),
+        bytes: content.fold(0, |sum, object| sum.saturating_add(object.content_bytes)),
+        entries: step.record.entries,
+        objects,
+    }
+}
+
+fn chosen<'a>(records: &'a [PartRecord], names: &[String]) -> Result<Vec<&'a PartRecord>> {
+    if names.is_empty() {
+        return Ok(records.iter().collect());
+    }
+    names
+        .iter()
+        .map(|name| {
+            records.iter().find(|record| record.name == *name).ok_or_else(|| {
+                let have: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
+                Error::new(ErrorKind::NotFound, format!("the set has no part `{name}`"))
+                    .hint(format!("its parts are: {}", have.join(", ")))
+            })
+        })
+        .collect()
+}
+
+/// `PART=TARGET` for each, or a bare `TARGET` if it can only mean one part.
+fn targets(records: &[&PartRecord], to: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut targets = BTreeMap::new();
+    for text in to {
+        let named = text.split_once('=').filter(|(part, _)| records.iter().any(|record| record.name == *part));
+        let (part, target) = match (named, records) {
+            (Some((part, target)), _) => (part.to_owned(), target),
+            (None, [only]) => (only.name.clone(), text.as_str()),
+            (None, _) => {
+                return Err(Error::new(ErrorKind::Config, format!("`--to {text}` does not say which part it is for"))
+                    .hint("write --to PART=TARGET for each part, or choose one part with --part"));
+            }
+        };
+        if target.is_empty() {
+            return Err(Error::new(ErrorKind::Config, format!("`--to {text}` names no target")));
+        }
+        if targets.insert(part.clone(), target.to_owned()).is_some() {
+            return Err(Error::new(ErrorKind::Config, format!("two targets for part `{part}`")));
+        }
+    }
+    Ok(targets)
+}
+
+async fn refuse_running(session: &Session) -> Result<()> {
+    let application = session.application().await?;
+    if application.is_running().await? {
+        return Err(Error::new(ErrorKind::Conflict, format!("{} is running", application.describe()))
+            .hint("stop it before its data is replaced, or restore to another place with --to"));
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Directories that parts are restored into.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::run::part::Part;
+use crate::run::prune::blocking;
+
+/// The directory to restore into: the operator's, else that of the plugin's own `[[directory]]`.
+pub(super) fn directory_of(part: &Part, to: Option<&str>) -> Result<PathBuf> {
+    let text = match to {
+        Some(to) => to.to_owned(),
+        None => part.original_directory().ok_or_else(|| {
+            Error::new(ErrorKind::Config, format!("part `{}` has no original directory", part.name()))
+                .hint("say where to with --to")
+        })?,
+    };
+    std::path::absolute(&text).or_error(ErrorKind::Config, || format!("`{text}` is no path"))
+}
+
+/// Dot files count. What a new file system brings with it does not.
+pub(super) fn refuse_unless_empty(directory: &Path) -> Result<()> {
+    let mut entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => {
+            return Err(
+                Error::new(ErrorKind::Conflict, format!("cannot restore into {}", directory.display())).because(e)
+            );
+        }
+    };
+    let first = entries.next().transpose();
+    match first.or_error(ErrorKind::Io, || format!("cannot read {}", directory.display()))? {
+        None => Ok(()),
+        Some(entry) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "the target {} is not empty: it has `{}`",
+                directory.display(),
+                entry.file_name().to_string_lossy()
+            ),
+        )
+        .hint("restore into an empty directory with --to, or move what is there away first")),
+    }
+}
+
+/// Make it, unless it is there and empty.
+pub(super) async fn make(directory: &Path) -> Result<()> {
+    let directory = directory.to_owned();
+    blocking(move || {
+        std::fs::create_dir_all(&directory)
+            .or_error(ErrorKind::Io, || format!("cannot make the target {}", directory.display()))?;
+        // It may have been filled while the set was verified.
+        refuse_unless_empty(&directory)
+    })
+    .await
+}
