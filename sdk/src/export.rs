@@ -30,13 +30,14 @@ pub fn with<S: Strategy, T>(cell: &'static LocalKey<Cell<S>>, call: impl FnOnce(
 /// ```ignore
 /// bkhost_sdk::export!(Acme);
 /// bkhost_sdk::export!(Acme, manifest = "guests/acme.toml", schema = "guests/acme.schema.json"); // relative to the crate
+/// bkhost_sdk::export!(Acme: Verify + Drill); // what else it implements: bkhost_sdk::Verify, bkhost_sdk::Drill
 /// ```
 #[macro_export]
 macro_rules! export {
-    ($strategy:ident) => {
-        $crate::export!($strategy, manifest = "plugin.toml", schema = "config.schema.json");
+    ($strategy:ident $(: $optional:ident $(+ $another:ident)*)?) => {
+        $crate::export!($strategy $(: $optional $(+ $another)*)?, manifest = "plugin.toml", schema = "config.schema.json");
     };
-    ($strategy:ident, manifest = $manifest:literal, schema = $schema:literal $(,)?) => {
+    ($strategy:ident $(: $optional:ident $(+ $another:ident)*)?, manifest = $manifest:literal, schema = $schema:literal $(,)?) => {
         #[doc(hidden)]
         // The exports of a component and its sections have to have the names that the contract gives them; that the
         // compiler calls unsafe, because another symbol could have the same. These come from one place: here.
@@ -94,6 +95,8 @@ macro_rules! export {
             #[cfg(target_arch = "wasm32")]
             $crate::bindings::export_guest!(Exported with_types_in $crate::bindings);
 
+            $($crate::export_optional!($optional $strategy); $($crate::export_optional!($another $strategy);)*)?
+
             const MANIFEST_TEXT: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $manifest));
             const SCHEMA_TEXT: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $schema));
 
@@ -107,5 +110,40 @@ macro_rules! export {
             #[allow(dead_code)]
             static SCHEMA: [u8; SCHEMA_TEXT.len()] = *include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $schema));
         }
+    };
+}
+
+/// One of the optional interfaces, inside the module that [`export!`] makes.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_optional {
+    (Verify $strategy:ident) => {
+        impl $crate::bindings_verify::exports::bkhost::snapshot::verify::Guest for Exported {
+            fn verify(
+                snapshot: $crate::Snapshot,
+                archived: ::std::vec::Vec<$crate::Archived>,
+            ) -> $crate::Result<::std::vec::Vec<$crate::Finding>> {
+                $crate::with(&STRATEGY, |s: &mut $strategy| $crate::Verify::verify(s, &snapshot, &archived))
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings_verify::export_guest_verify!(Exported with_types_in $crate::bindings_verify);
+    };
+    (Drill $strategy:ident) => {
+        impl $crate::bindings_drill::exports::bkhost::snapshot::drill::Guest for Exported {
+            fn rehearse(
+                snapshot: $crate::Snapshot,
+                archived: ::std::vec::Vec<$crate::Archived>,
+            ) -> $crate::Result<::std::vec::Vec<$crate::Finding>> {
+                $crate::with(&STRATEGY, |s: &mut $strategy| $crate::Drill::rehearse(s, &snapshot, &archived))
+            }
+            fn clear() -> $crate::Result<()> {
+                $crate::with(&STRATEGY, |s: &mut $strategy| $crate::Drill::clear(s))
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings_drill::export_guest_drill!(Exported with_types_in $crate::bindings_drill);
     };
 }

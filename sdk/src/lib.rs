@@ -69,6 +69,30 @@ pub mod bindings {
         default_bindings_module: "bkhost_sdk::bindings",
     });
 }
+#[doc(hidden)]
+#[allow(missing_docs, unsafe_code, unreachable_pub, unused_qualifications, clippy::all, clippy::restriction)]
+pub mod bindings_verify {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "verifying",
+        pub_export_macro: true,
+        export_macro_name: "export_guest_verify",
+        default_bindings_module: "bkhost_sdk::bindings_verify",
+        with: { "bkhost:snapshot/types@0.1.0": crate::bindings::bkhost::snapshot::types },
+    });
+}
+#[doc(hidden)]
+#[allow(missing_docs, unsafe_code, unreachable_pub, unused_qualifications, clippy::all, clippy::restriction)]
+pub mod bindings_drill {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "rehearsing",
+        pub_export_macro: true,
+        export_macro_name: "export_guest_drill",
+        default_bindings_module: "bkhost_sdk::bindings_drill",
+        with: { "bkhost:snapshot/types@0.1.0": crate::bindings::bkhost::snapshot::types },
+    });
+}
 pub mod config;
 pub mod digest;
 mod error;
@@ -79,6 +103,7 @@ pub mod history;
 pub mod http;
 pub mod log;
 pub mod mirror;
+mod optional;
 pub mod path;
 pub mod progress;
 mod retry;
@@ -95,6 +120,7 @@ pub use bindings::exports::bkhost::snapshot::strategy::{FileSource, OutputSource
 #[doc(hidden)]
 pub use export::{Cell, with};
 pub use frozen::{Frozen, can_freeze, freeze};
+pub use optional::{Drill, Verify};
 pub use retry::retry;
 pub use snapshot::now;
 pub use strategy::Strategy;

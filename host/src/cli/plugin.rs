@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::args::PluginCommand;
 use super::context::Context;
 use super::output;
-use crate::capability::manifest::{Argv, ExecRequest};
+use crate::capability::manifest::{Argv, ExecRequest, RestoreTarget};
 use crate::capability::{Origin, Rights, RightsRequest};
 use crate::error::Result;
 use crate::plugin::Plugin;
@@ -28,6 +28,8 @@ pub(super) async fn plugin(context: &Context, what: &PluginCommand) -> Result<Ex
             "shipped": plugin.origin() == Origin::Shipped,
             "manifest": plugin.manifest(),
             "imports": plugin.imports(),
+            "verifies": plugin.verifies(),
+            "rehearses": plugin.rehearses(),
             "config-schema": plugin.schema().json(),
             "grant": grant(&plugin, name),
         }))?;
@@ -50,6 +52,14 @@ fn print(plugin: &Plugin, name: &str) {
             Origin::ThirdParty => "third party: needs a grant".to_owned(),
         },
     );
+    let own = |has: bool, whose: &str, hosts: &str| if has { whose.to_owned() } else { hosts.to_owned() };
+    field(
+        "verify",
+        own(plugin.verifies(), "has a check of its own for what was archived", "bytes and files, by bkhost"),
+    );
+    let directory = plugin.manifest().restore.target == RestoreTarget::Directory;
+    let without = if directory { "into a scratch directory, compared by bkhost" } else { "cannot be rehearsed" };
+    field("drill", own(plugin.rehearses(), "rehearses a restore itself", without));
     output::line("\nIt asks for:");
     for exec in &manifest.exec {
         field("command", format!("{} {}", exec.program, argv(exec)));

@@ -11,3 +11,25 @@ wasmtime::component::bindgen!({
         "bkhost:snapshot/freeze.frozen": crate::capability::Frozen,
     },
 });
+
+/// What a plugin may export besides: its deep check of what was archived.
+pub(super) mod verifying {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "verifying",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: { "bkhost:snapshot/types": crate::plugin::bindings::bkhost::snapshot::types },
+    });
+}
+
+/// What a plugin may export besides: its rehearsal of a restore.
+pub(super) mod rehearsing {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "rehearsing",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: { "bkhost:snapshot/types": crate::plugin::bindings::bkhost::snapshot::types },
+    });
+}

@@ -7,6 +7,10 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The interface that makes a component a strategy.
 const STRATEGY: &str = "bkhost:snapshot/strategy";
+/// The optional interface of plugins that check what was archived.
+pub(super) const VERIFY: &str = "bkhost:snapshot/verify";
+/// The optional interface of plugins that rehearse a restore.
+pub(super) const DRILL: &str = "bkhost:snapshot/drill";
 /// The version of the contract this build speaks, without its patch level.
 const CONTRACT: &str = "0.1";
 
@@ -24,7 +28,17 @@ pub(super) fn check(manifest: &Manifest, imports: &BTreeMap<String, Vec<String>>
     Ok(())
 }
 
+/// Whether an optional interface is among the exports.
+pub(super) fn offers(exports: &[String], interface: &str) -> bool {
+    exports.iter().any(|export| split(export).0 == interface)
+}
+
 fn check_exports(exports: &[String]) -> Result<()> {
+    for (interface, version) in exports.iter().map(|export| split(export)) {
+        if matches!(interface, VERIFY | DRILL) && !speaks(version) {
+            return Err(other_version(interface, version));
+        }
+    }
     let offered = exports.iter().map(|export| split(export)).find(|(interface, _)| *interface == STRATEGY);
     match offered {
         Some((_, version)) if speaks(version) => Ok(()),
@@ -183,6 +197,19 @@ mod tests {
             assert!(error.message().contains("this bkhost speaks 0.1"), "{error}");
             let error = try_import("", &format!("bkhost:snapshot/exec@{version}"), &[]).unwrap_err();
             assert!(error.message().contains("this bkhost speaks 0.1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn optional_interfaces_are_found_and_their_version_checked() {
+        let export = |interface: &str, version: &str| format!("{interface}@{version}");
+        let exports = [export(STRATEGY, "0.1.0"), export(DRILL, "0.1.0"), "bkhost:snapshot/standby@0.1.0".to_owned()];
+        check(&manifest(""), &BTreeMap::new(), &exports).unwrap();
+        assert!(offers(&exports, DRILL) && !offers(&exports, VERIFY));
+        for interface in [VERIFY, DRILL] {
+            let exports = [export(STRATEGY, "0.1.0"), export(interface, "0.2.0")];
+            let error = check(&manifest(""), &BTreeMap::new(), &exports).unwrap_err();
+            assert!(error.message().contains(interface) && error.message().contains("0.2.0"), "{error}");
         }
     }
 

@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 
-use super::bindings;
 use super::bindings::bkhost::snapshot::types;
+use super::exports::Bound;
 use super::failure::{self, CALL_BYTES, End};
 use super::host::{Archived, History, Item, Journal, Pace};
 use super::limits::Meter;
@@ -51,7 +51,7 @@ pub struct PartContext {
     pub limits: Limits,
     /// Ends its calls.
     pub cancel: CancellationToken,
-    /// What was archived, for `restore`.
+    /// What was archived, for `restore`, `verify` and `rehearse`.
     pub archived: Option<Arc<dyn Archived>>,
     /// Earlier sets, in a run.
     pub history: Option<Arc<dyn History>>,
@@ -79,7 +79,7 @@ pub struct Instance {
 
 struct Live {
     store: Store<State>,
-    bindings: bindings::Plugin,
+    bindings: Bound,
 }
 
 type Calling<'a, T> = Pin<Box<dyn Future<Output = wasmtime::Result<Result<T, types::Error>>> + Send + 'a>>;
@@ -129,7 +129,7 @@ impl Instance {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| store.data_mut().meter.tick());
         let wall = limits.call.0;
-        let instantiated = guarded(Box::pin(pre.instantiate_async(&mut store)), wall, &cancel).await;
+        let instantiated = guarded(Box::pin(pre.instantiate(&mut store)), wall, &cancel).await;
         let bindings = instantiated.map_err(|end| within(failure::ended(end, &limits, &output.text())))?;
         let live = Some(Live { store, bindings });
         Ok(Self { plugin, part, claimed, gate, limits, cancel, archived, output, live, ended_in: None })
@@ -156,18 +156,25 @@ impl Instance {
         let reported = self
             .call(Call("check", short), |store, b| Box::pin(b.bkhost_snapshot_strategy().call_check(store)))
             .await?;
+        findings.extend(self.believed("check", reported)?);
+        Ok(findings)
+    }
+
+    /// Findings as the guest reports them.
+    fn believed(&self, function: &str, reported: Vec<types::Finding>) -> Result<Vec<Finding>> {
         if reported.len() > MAX_ITEMS {
-            return Err(self.breached("check", breach(format!("{} findings; {MAX_ITEMS} are allowed", reported.len()))));
+            let what = format!("{} findings; {MAX_ITEMS} are allowed", reported.len());
+            return Err(self.breached(function, breach(what)));
         }
-        findings.extend(reported.into_iter().map(|finding| {
+        let findings = reported.into_iter().map(|finding| {
             let mut finding = record::finding(finding);
             // The guest tells in its own words what it was refused; what that was the gate knows.
             if self.gate.has_denied(&finding.message) {
                 finding.kind = ErrorKind::Denied;
             }
             finding
-        }));
-        Ok(findings)
+        });
+        Ok(findings.collect())
     }
 
     async fn missing(&mut self) -> Result<Vec<Finding>> {
@@ -271,22 +278,82 @@ impl Instance {
     /// What the plugin reports, or how its call ended.
     pub async fn restore(&mut self, snapshot: &Snapshot, to: Option<&str>) -> Result<()> {
         let record = record::contract(snapshot);
-        let items = self.archived.as_ref().map(|archived| archived.items()).unwrap_or_default();
-        let archived: Vec<types::Archived> = items
-            .into_iter()
-            .filter_map(|Item { set, source }| {
-                let form = match source.form {
-                    SourceForm::Tree => types::ArchivedForm::Tree,
-                    SourceForm::Stream => types::ArchivedForm::Stream,
-                    SourceForm::Held => return None,
-                };
-                Some(types::Archived { set: set.to_string(), name: source.name, form, bytes: source.bytes })
-            })
-            .collect();
+        let archived = self.offered();
         let to = to.map(str::to_owned);
         self.call(Call("restore", long), move |store, b| {
             Box::pin(async move {
                 b.bkhost_snapshot_strategy().call_restore(store, &record, &archived, to.as_deref()).await
+            })
+        })
+        .await
+    }
+
+    /// What was archived, as the contract has it.
+    fn offered(&self) -> Vec<types::Archived> {
+        let items = self.archived.as_ref().map(|archived| archived.items()).unwrap_or_default();
+        let archived = items.into_iter().filter_map(|Item { set, source }| {
+            let form = match source.form {
+                SourceForm::Tree => types::ArchivedForm::Tree,
+                SourceForm::Stream => types::ArchivedForm::Stream,
+                SourceForm::Held => return None,
+            };
+            Some(types::Archived { set: set.to_string(), name: source.name, form, bytes: source.bytes })
+        });
+        archived.collect()
+    }
+
+    /// Check what was archived with the vendor's own tool. None: the plugin has no such check.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended. What it finds wrong is a finding.
+    pub async fn verify(&mut self, snapshot: &Snapshot) -> Result<Option<Vec<Finding>>> {
+        if !self.plugin.verifies() {
+            return Ok(None);
+        }
+        let (record, archived) = (record::contract(snapshot), self.offered());
+        let reported = self
+            .call(Call("verify", long), move |store, b| {
+                Box::pin(async move {
+                    let Some(verify) = &b.verify else { return Err(wasmtime::Error::msg("it has no verify")) };
+                    verify.bkhost_snapshot_verify().call_verify(store, &record, &archived).await
+                })
+            })
+            .await?;
+        self.believed("verify", reported).map(Some)
+    }
+
+    /// Rehearse a restore. None: the plugin has no rehearsal of its own.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended. What it finds wrong is a finding.
+    pub async fn rehearse(&mut self, snapshot: &Snapshot) -> Result<Option<Vec<Finding>>> {
+        if !self.plugin.rehearses() {
+            return Ok(None);
+        }
+        let (record, archived) = (record::contract(snapshot), self.offered());
+        let reported = self
+            .call(Call("rehearse", long), move |store, b| {
+                Box::pin(async move {
+                    let Some(drill) = &b.drill else { return Err(wasmtime::Error::msg("it has no drill")) };
+                    drill.bkhost_snapshot_drill().call_rehearse(store, &record, &archived).await
+                })
+            })
+            .await?;
+        self.believed("rehearse", reported).map(Some)
+    }
+
+    /// Remove what a rehearsal left at the vendor.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended.
+    pub async fn clear(&mut self) -> Result<()> {
+        if !self.plugin.rehearses() {
+            return Ok(());
+        }
+        self.call(Call("clear", short), |store, b| {
+            Box::pin(async move {
+                let Some(drill) = &b.drill else { return Err(wasmtime::Error::msg("it has no drill")) };
+                drill.bkhost_snapshot_drill().call_clear(store).await
             })
         })
         .await
@@ -353,7 +420,7 @@ impl Instance {
     async fn call<T>(
         &mut self,
         Call(function, wall): Call,
-        call: impl for<'a> FnOnce(&'a mut Store<State>, &'a bindings::Plugin) -> Calling<'a, T>,
+        call: impl for<'a> FnOnce(&'a mut Store<State>, &'a Bound) -> Calling<'a, T>,
     ) -> Result<T> {
         if self.cancel.is_cancelled() {
             return Err(self.within(function, Error::new(ErrorKind::Cancelled, "it was cancelled")));

@@ -9,10 +9,11 @@ use wasmtime::component::{Component, Linker};
 
 use super::aot::Cache;
 use super::component::Parsed;
+use super::exports::Compiled;
 use super::instance::{Instance, PartContext};
 use super::schema::ConfigSchema;
 use super::state::State;
-use super::{bindings, component, engine, find, imports, state};
+use super::{component, engine, find, imports, state};
 use crate::capability::{Manifest, Origin};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
@@ -50,8 +51,9 @@ pub struct Plugin {
     origin: Origin,
     schema: ConfigSchema,
     imports: BTreeMap<String, Vec<String>>,
+    exports: Vec<String>,
     bytes: Vec<u8>,
-    compiled: Mutex<Option<bindings::PluginPre<State>>>,
+    compiled: Mutex<Option<Compiled>>,
 }
 
 impl PluginHost {
@@ -99,6 +101,7 @@ impl PluginHost {
             digest,
             schema,
             imports,
+            exports,
             bytes,
             compiled: Mutex::new(None),
         })
@@ -160,6 +163,18 @@ impl Plugin {
         &self.imports
     }
 
+    /// Whether it has a check of its own for what was archived (the contract's `verify`).
+    #[must_use]
+    pub fn verifies(&self) -> bool {
+        imports::offers(&self.exports, imports::VERIFY)
+    }
+
+    /// Whether it rehearses a restore itself (the contract's `drill`).
+    #[must_use]
+    pub fn rehearses(&self) -> bool {
+        imports::offers(&self.exports, imports::DRILL)
+    }
+
     /// The size of its file, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -182,7 +197,7 @@ impl Plugin {
         Instance::new(self.clone(), context).await
     }
 
-    pub(super) async fn compiled(self: &Arc<Self>) -> Result<bindings::PluginPre<State>> {
+    pub(super) async fn compiled(self: &Arc<Self>) -> Result<Compiled> {
         if let Some(pre) = self.compiled.try_lock().ok().and_then(|compiled| compiled.clone()) {
             return Ok(pre);
         }
@@ -192,7 +207,7 @@ impl Plugin {
             .or_error(ErrorKind::Internal, || "the compiler failed")?
     }
 
-    fn pre(&self) -> Result<bindings::PluginPre<State>> {
+    fn pre(&self) -> Result<Compiled> {
         // Held while it compiles: parts that share a plugin wait for one compilation.
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pre) = &*compiled {
@@ -203,8 +218,7 @@ impl Plugin {
                 .hint("use a version of the plugin that was built for this bkhost")
                 .because(e)
         };
-        let pre = self.shared.linker.instantiate_pre(&self.component()?).map_err(misfit)?;
-        let pre = bindings::PluginPre::new(pre).map_err(misfit)?;
+        let pre = Compiled::new(&self.shared.linker, &self.component()?, &self.exports).map_err(misfit)?;
         *compiled = Some(pre.clone());
         Ok(pre)
     }

@@ -8,6 +8,7 @@ mod aot;
 mod bindings;
 mod component;
 mod engine;
+mod exports;
 mod failure;
 mod find;
 mod host;

@@ -15,7 +15,7 @@ use bkhost::plugin::{Archived, Earlier, History, Item, Source};
 use bkhost::report::{Event, Level};
 use tokio_util::sync::CancellationToken;
 
-use super::fixture::{HOST, LABEL, PASSWORD, Part, SLACK, guest, snapshot};
+use super::fixture::{HOST, LABEL, PASSWORD, Part, SLACK, failures, guest, snapshot};
 
 const CPU: Duration = Duration::from_millis(300);
 const WALL: Duration = Duration::from_millis(500);
@@ -65,6 +65,7 @@ behaviours!(
     progress_flood,
     read_granted,
     report_error,
+    report_failure,
     sleep,
     source_output,
     source_outside,
@@ -268,6 +269,14 @@ async fn report_error(part: Part) {
     let mut instance = part.start().await.unwrap();
     instance.capture(LABEL).await.unwrap_err();
     instance.discard(LABEL).await.unwrap();
+}
+
+async fn report_failure(part: Part) {
+    let good = Part::new("none").capture().await.unwrap();
+    let findings = part.start().await.unwrap().verify(&good).await.unwrap().unwrap();
+    assert_eq!(failures(&findings), ["observed  of []"]);
+    let findings = part.start().await.unwrap().rehearse(&good).await.unwrap().unwrap();
+    assert_eq!(failures(&findings), ["observed  of []"]);
 }
 
 async fn escape_codes(part: Part) {
@@ -602,7 +611,8 @@ async fn unoffered_base(part: Part) {
 
 // --- archives ---------------------------------------------------------------------------------------------------------
 
-struct Stored;
+/// What was archived: one item of each form.
+pub(crate) struct Stored;
 
 impl Archived for Stored {
     fn items(&self) -> Vec<Item> {
@@ -642,7 +652,7 @@ async fn restore(part: &Part) -> bkhost::Error {
 async fn extract(part: Part) {
     let mut part = part.at("restore").set("target", "/target");
     let error = restore(&part).await;
-    assert!(error.message().contains("only `restore` reads archives"), "{error}");
+    assert!(error.message().contains("nothing archived is offered in this call"), "{error}");
 
     part.archived = Some(Arc::new(Stored));
     let error = restore(&part).await;

@@ -4,4 +4,5 @@
 mod behaviours;
 mod fixture;
 mod lifecycle;
+mod optional;
 mod refused;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bkhost_sdk::bindings::bkhost::snapshot::config as raw;
 use bkhost_sdk::mirror::{self, Pass};
 use bkhost_sdk::{
-    Archived, Consistency, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, archive, config, digest,
-    exec, history, now, progress,
+    Archived, Consistency, Drill, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, Verify, archive,
+    config, digest, exec, history, now, progress,
 };
 use serde::Deserialize;
 use wasip2::filesystem::preopens;
@@ -30,6 +30,9 @@ enum Phase {
     List,
     Delete,
     Discard,
+    Verify,
+    Rehearse,
+    Clear,
 }
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
@@ -66,6 +69,7 @@ enum Behaviour {
     ProgressFlood,
     ReadGranted,
     ReportError,
+    ReportFailure,
     Sleep,
     SourceOutside,
     SourceOutput,
@@ -235,6 +239,7 @@ impl Hostile {
             | Behaviour::BadState
             | Behaviour::GiantState
             | Behaviour::HugeState
+            | Behaviour::ReportFailure
             | Behaviour::SourceOutside
             | Behaviour::SourceOutput
             | Behaviour::SourceTree
@@ -402,4 +407,30 @@ impl Strategy for Hostile {
     }
 }
 
-bkhost_sdk::export!(Hostile, manifest = "manifests/hostile.toml", schema = "manifests/hostile.schema.json");
+impl Hostile {
+    /// What it saw, as a finding: a failure when what it did failed.
+    fn findings(&mut self, phase: Phase, archived: &[Archived]) -> Result<Vec<Finding>> {
+        self.at(phase)?;
+        let names: Vec<&str> = archived.iter().map(|a| a.name.as_str()).collect();
+        let finding = if self.is(Behaviour::ReportFailure) { Finding::failure } else { Finding::info };
+        Ok(vec![finding("hostile", &format!("observed {} of {names:?}", self.observed))])
+    }
+}
+
+impl Verify for Hostile {
+    fn verify(&mut self, _: &Snapshot, archived: &[Archived]) -> Result<Vec<Finding>> {
+        self.findings(Phase::Verify, archived)
+    }
+}
+
+impl Drill for Hostile {
+    fn rehearse(&mut self, _: &Snapshot, archived: &[Archived]) -> Result<Vec<Finding>> {
+        self.findings(Phase::Rehearse, archived)
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        self.at(Phase::Clear)
+    }
+}
+
+bkhost_sdk::export!(Hostile: Verify + Drill, manifest = "manifests/hostile.toml", schema = "manifests/hostile.schema.json");

@@ -47,7 +47,10 @@ pub struct Item {
 impl State {
     fn archived(&self) -> Result<std::sync::Arc<dyn Archived>, CallError> {
         self.archived.clone().ok_or_else(|| {
-            CallError::new(Code::Unsupported, "nothing archived is offered in this call: only `restore` reads archives")
+            CallError::new(
+                Code::Unsupported,
+                "nothing archived is offered in this call: only `restore`, `verify` and `rehearse` read archives",
+            )
         })
     }
 

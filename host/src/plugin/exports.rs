@@ -1,0 +1,65 @@
+//! What a component exports: the strategy, and the optional interfaces it is probed for.
+
+use std::ops::Deref;
+
+use wasmtime::Store;
+use wasmtime::component::{Component, Linker};
+
+use super::bindings::{self, rehearsing, verifying};
+use super::imports::{DRILL, VERIFY, offers};
+use super::state::State;
+
+/// A component whose exports were looked up: ready to be instantiated.
+#[derive(Clone)]
+pub(super) struct Compiled {
+    strategy: bindings::PluginPre<State>,
+    verify: bool,
+    drill: bool,
+}
+
+/// The exports of one instance.
+pub(super) struct Bound {
+    strategy: bindings::Plugin,
+    pub(super) verify: Option<verifying::Verifying>,
+    pub(super) drill: Option<rehearsing::Rehearsing>,
+}
+
+impl Compiled {
+    /// Looks the exports up.
+    ///
+    /// # Errors
+    /// One of them is not what the contract says.
+    pub(super) fn new(linker: &Linker<State>, component: &Component, exports: &[String]) -> wasmtime::Result<Self> {
+        let pre = linker.instantiate_pre(component)?;
+        let (verify, drill) = (offers(exports, VERIFY), offers(exports, DRILL));
+        if verify {
+            verifying::VerifyingPre::new(pre.clone())?;
+        }
+        if drill {
+            rehearsing::RehearsingPre::new(pre.clone())?;
+        }
+        Ok(Self { strategy: bindings::PluginPre::new(pre)?, verify, drill })
+    }
+
+    pub(super) fn engine(&self) -> &wasmtime::Engine {
+        self.strategy.engine()
+    }
+
+    /// Starts an instance.
+    pub(super) async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Bound> {
+        let instance = self.strategy.instance_pre().instantiate_async(&mut *store).await?;
+        Ok(Bound {
+            strategy: bindings::Plugin::new(&mut *store, &instance)?,
+            verify: self.verify.then(|| verifying::Verifying::new(&mut *store, &instance)).transpose()?,
+            drill: self.drill.then(|| rehearsing::Rehearsing::new(&mut *store, &instance)).transpose()?,
+        })
+    }
+}
+
+impl Deref for Bound {
+    type Target = bindings::Plugin;
+
+    fn deref(&self) -> &bindings::Plugin {
+        &self.strategy
+    }
+}

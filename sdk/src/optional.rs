@@ -1,0 +1,40 @@
+//! What a strategy may offer beyond the contract's necessary part. Named after the strategy in
+//! [`export!`](crate::export): `bkhost_sdk::export!(Acme: Verify + Drill);`.
+
+use crate::{Archived, Finding, Result, Snapshot, Strategy};
+
+/// A strategy whose vendor has a tool that checks what was archived.
+///
+/// The host itself reads every byte of every object and compares every file with the index, before it asks: this is for
+/// what only the vendor's own tool can tell.
+pub trait Verify: Strategy {
+    /// Check deeply what was archived. On a fresh value: `/staging` is empty, its own, and removed afterwards; nothing else
+    /// may be changed. A [failure](Finding::failure) among the findings says that this cannot be restored.
+    ///
+    /// # Errors
+    /// The check itself did not work.
+    fn verify(&mut self, snapshot: &Snapshot, archived: &[Archived]) -> Result<Vec<Finding>>;
+}
+
+/// A strategy that can rehearse a restore without touching production.
+///
+/// A strategy that restores into a directory the files as they were archived needs none: the host lets it restore into a
+/// scratch directory, and compares every file itself.
+pub trait Drill: Strategy {
+    /// Restore into a target of its own making (a throw-away server below `/staging`, a scratch dataset) and check there
+    /// what was recorded at the capture. On a fresh value: `/staging` is empty, its own, and removed afterwards. What was
+    /// started or made is gone on return, also after an error. A [failure](Finding::failure) among the findings fails the
+    /// drill; an [info](Finding::info) says what was checked.
+    ///
+    /// # Errors
+    /// It could not be restored or not be checked.
+    fn rehearse(&mut self, snapshot: &Snapshot, archived: &[Archived]) -> Result<Vec<Finding>>;
+
+    /// Remove what a rehearsal that was cut short may have left at the vendor: only what carries this part's tag. On a fresh
+    /// value, before a rehearsal and after each that did not end well. The files in `/staging` are the host's to remove, and
+    /// the processes that were started are gone. Idempotent.
+    ///
+    /// # Errors
+    /// Something of it is left.
+    fn clear(&mut self) -> Result<()>;
+}
