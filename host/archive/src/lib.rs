@@ -3,14 +3,14 @@
 //! A crate of its own because it is what has to be fast: the rest of the host is built without optimisation, as its code
 //! is full of wasmtime's generics. (For the same reason nothing hot here is generic over a type of the caller's.)
 //!
-//! A part's archive is one tar (PAX) compressed with zstd, and an index of it; the output of a process is a stream,
-//! compressed alone. All of it is synchronous (call it from a blocking task), obeys [`Control`], and needs memory that
+//! A part's archive is one tar (PAX), compressed and perhaps encrypted, and an index of it; the output of a process is a
+//! stream, an object of its own. All of it is synchronous (call it from a blocking task), obeys [`Control`], and needs memory that
 //! does not grow with the number of files, apart from the names of one directory and a table of hard links.
 
 mod acl;
-mod compress;
 mod control;
 mod digest;
+mod encoding;
 mod entry;
 pub mod error;
 mod exclude;
@@ -27,9 +27,9 @@ mod tar;
 mod tests;
 
 pub use acl::{Acl, Who};
-pub use compress::Format;
 pub use control::Control;
 pub use digest::Written;
+pub use encoding::{Compression, Format, Keys, Layers, Recipients};
 pub use entry::{Attributes, Entry, Kind, Time};
 pub use exclude::Exclude;
 pub use index::{IndexEntry, IndexReader};
@@ -38,6 +38,6 @@ pub use names::{MAX_NAMES, Named, show};
 pub use object::{ObjectRecord, ObjectRole};
 pub use part::{
     ExtractOptions, Extracted, OwnersBy, PartObjects, PartOptions, PartSummary, Source, SourceSummary, extract_part,
-    verify_part, write_part,
+    verify_part, verify_stored, write_part,
 };
-pub use stream::{StreamReader, StreamSummary, verify_stream, write_stream};
+pub use stream::{StreamReader, StreamSummary, read_stream, verify_stream, write_stream};

@@ -3,6 +3,8 @@
 use std::io::{self, Read};
 
 use crate::digest::HashReader;
+use crate::control::Control;
+use crate::encoding::Keys;
 use crate::error::{Error, ErrorKind, Result};
 use crate::names::show;
 use crate::object::ObjectRecord;
@@ -14,6 +16,8 @@ pub struct PartObjects<'a> {
     pub data: &'a ObjectRecord,
     /// Its index.
     pub index: &'a ObjectRecord,
+    /// What opens them, if they are encrypted.
+    pub keys: &'a Keys,
 }
 
 /// The error for a damaged object. `file` is where it showed; `why` is what was wrong there.
@@ -26,6 +30,28 @@ pub(crate) fn damaged(object: &str, file: Option<&[u8]>, why: &str) -> Error {
         Some(file) => error.detail("file", show(file)),
         None => error,
     }
+}
+
+/// The error for an object that none of the keys opens, though it is as it was written.
+pub(crate) fn locked(object: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Denied, format!("`{object}` cannot be opened: {why}"))
+        .hint("give the identity of one of those it was encrypted to with --identity FILE, or the passphrase")
+        .detail("object", object)
+}
+
+/// Reads every byte of an object as it is stored, and compares its size and hash. Takes no key.
+///
+/// # Errors
+/// `Damaged`, naming the object; `Store` if it cannot be read; `Cancelled`.
+pub fn verify_stored(mut object: impl Read, expected: &ObjectRecord, control: &Control) -> Result<()> {
+    let mut reader = HashReader::new(&mut object as &mut dyn Read, control);
+    let mut buffer = vec![0; 256 << 10];
+    while let Ok(read @ 1..) = reader.read(&mut buffer) {
+        control.advance(read as u64);
+    }
+    let differs = finish(&mut reader, expected)?;
+    control.finished();
+    differs.map_or(Ok(()), |differs| Err(damaged(&expected.file, None, &differs)))
 }
 
 /// The error for a store that could not be read.
@@ -50,6 +76,8 @@ pub(super) struct Trouble {
     pub(super) why: String,
     /// Where it showed.
     pub(super) file: Option<Vec<u8>>,
+    /// It is only that no key opens this object.
+    pub(super) locked: Option<String>,
 }
 
 /// Reads both objects to their ends, and tells which of them is not what was written.
@@ -74,6 +102,10 @@ pub(super) fn judge(
         }
         (None, Some(differs)) => Err(damaged(&objects.index.file, file, &differs)),
         (None, None) => match why {
+            Some(why) if trouble.as_ref().is_some_and(|trouble| trouble.locked.is_some()) => {
+                let object = trouble.as_ref().and_then(|trouble| trouble.locked.as_deref());
+                Err(locked(object.unwrap_or_default(), why))
+            }
             Some(why) => {
                 Err(damaged(&objects.data.file, file, &format!("{why}; both objects are as they were written")))
             }

@@ -68,8 +68,8 @@ pub struct Extracted {
 /// [`super::verify_part`], and for an archive that tries to leave the directory; `Store`; `Io`; `Cancelled`. What was
 /// written until then stays.
 pub fn extract_part(
-    mut object: impl Read,
-    mut index: impl Read,
+    mut object: impl Read + Send,
+    mut index: impl Read + Send,
     objects: &PartObjects<'_>,
     source: &str,
     into: impl AsFd,
@@ -80,8 +80,8 @@ pub fn extract_part(
 }
 
 fn extract(
-    object: &mut dyn Read,
-    index: &mut dyn Read,
+    object: &mut (dyn Read + Send),
+    index: &mut (dyn Read + Send),
     objects: &PartObjects<'_>,
     source: &str,
     into: BorrowedFd<'_>,

@@ -8,8 +8,8 @@ mod scan;
 mod verify;
 mod write;
 
-pub use blame::PartObjects;
-pub(super) use blame::{compare, damaged, store_failed};
+pub use blame::{PartObjects, verify_stored};
+pub(super) use blame::{compare, damaged, locked, store_failed};
 pub use extract::{ExtractOptions, Extracted, OwnersBy, extract_part};
 
 pub(super) use metadata::{Metadata, Refused, apply};

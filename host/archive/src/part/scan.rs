@@ -4,9 +4,9 @@ use std::io::{self, BufReader, Read};
 
 use super::blame::{PartObjects, Trouble, judge};
 use super::content::hash_zeros;
-use crate::compress;
 use crate::control::Control;
 use crate::digest::HashReader;
+use crate::encoding::{self, Opening};
 use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::index::{IndexEntry, IndexReader};
@@ -39,20 +39,20 @@ impl From<Error> for Fault {
 
 /// The archive is wrong at this file.
 pub(super) fn wrong(file: &[u8], why: impl Into<String>) -> Fault {
-    Fault::Archive(Trouble { why: why.into(), file: Some(file.to_vec()) })
+    Fault::Archive(Trouble { why: why.into(), file: Some(file.to_vec()), locked: None })
 }
 
 /// Reads every byte of both objects.
 pub(super) fn scan(
-    object: &mut dyn Read,
-    index: &mut dyn Read,
+    object: &mut (dyn Read + Send),
+    index: &mut (dyn Read + Send),
     objects: &PartObjects<'_>,
     control: &Control,
     visitor: &mut dyn Visitor,
 ) -> Result<u64> {
     let mut data = HashReader::new(object, control);
     let mut lines = HashReader::new(index, control);
-    let (entries, trouble) = match read_both(&mut data, &mut lines, control, visitor) {
+    let (entries, trouble) = match read_both(&mut data, &mut lines, objects, control, visitor) {
         Ok(entries) => (entries, None),
         Err(Fault::Other(error)) => return Err(error),
         Err(Fault::Archive(trouble)) => (0, Some(trouble)),
@@ -63,17 +63,24 @@ pub(super) fn scan(
 }
 
 fn read_both(
-    data: &mut HashReader<impl Read>,
-    lines: &mut HashReader<impl Read>,
+    data: &mut HashReader<impl Read + Send>,
+    lines: &mut HashReader<impl Read + Send>,
+    objects: &PartObjects<'_>,
     control: &Control,
     visitor: &mut dyn Visitor,
 ) -> Result<u64, Fault> {
     let broken = |file: Option<&[u8]>, what: &str, e: &io::Error| {
-        Fault::Archive(Trouble { why: format!("{what}: {e}"), file: file.map(<[u8]>::to_vec) })
+        Fault::Archive(Trouble { why: format!("{what}: {e}"), file: file.map(<[u8]>::to_vec), locked: None })
     };
-    let not_zstd = |e: io::Error| broken(None, "it cannot be decompressed", &e);
-    let mut tar = TarReader::new(compress::reader(data).map_err(not_zstd)?);
-    let mut index = IndexReader::new(BufReader::new(compress::reader(lines).map_err(not_zstd)?));
+    let not_opened = |opening, file: &str| match opening {
+        Opening::Locked(why) => Fault::Archive(Trouble { why, file: None, locked: Some(file.to_owned()) }),
+        Opening::Broken(e) => broken(None, "it cannot be opened", &e),
+    };
+    let (data_file, index_file, keys) = (&objects.data.file, &objects.index.file, objects.keys);
+    let lines = encoding::reader(index_file, keys, lines).map_err(|e| not_opened(e, index_file))?;
+    let data = encoding::reader(data_file, keys, data).map_err(|e| not_opened(e, data_file))?;
+    let mut tar = TarReader::new(data);
+    let mut index = IndexReader::new(BufReader::new(lines));
     let mut buffer = vec![0; 256 << 10];
     let mut entries = 0u64;
     let mut last: Option<Vec<u8>> = None;
@@ -112,7 +119,11 @@ fn read_both(
 }
 
 fn broken_line(last: Option<&[u8]>) -> Fault {
-    Fault::Archive(Trouble { why: "a malformed line in the index".to_owned(), file: last.map(<[u8]>::to_vec) })
+    Fault::Archive(Trouble {
+        why: "a malformed line in the index".to_owned(),
+        file: last.map(<[u8]>::to_vec),
+        locked: None,
+    })
 }
 
 /// Hands on the content of a file; gives its hash.

@@ -30,11 +30,11 @@ impl Visitor for Nothing {
 /// and attribute, and the hash of every file, none missing and none too many. Gives the number of entries.
 ///
 /// # Errors
-/// `Damaged`, naming the object and, where it shows, the file (also as the details `object` and `file`); `Store` if an
-/// object cannot be read; `Cancelled`.
+/// `Damaged`, naming the object and, where it shows, the file (also as the details `object` and `file`); `Denied` if no key
+/// opens an object; `Store` if one cannot be read; `Cancelled`.
 pub fn verify_part(
-    mut object: impl Read,
-    mut index: impl Read,
+    mut object: impl Read + Send,
+    mut index: impl Read + Send,
     objects: &PartObjects<'_>,
     control: &Control,
 ) -> Result<u64> {

@@ -7,9 +7,9 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::content::FileReader;
-use crate::compress::{self, Format};
 use crate::control::Control;
-use crate::digest::{CountWriter, HashWriter, Written};
+use crate::digest::{CountWriter, Written};
+use crate::encoding::{Encoder, Format};
 use crate::entry::{Attributes, Entry, Kind};
 use crate::error::{Error, ErrorKind, Result, ResultExt as _};
 use crate::exclude::Exclude;
@@ -58,7 +58,7 @@ impl Source {
 }
 
 /// How to write an archive.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PartOptions {
     /// The format.
     pub format: Format,
@@ -125,8 +125,8 @@ fn write<'a>(
     check_names(sources)?;
     let store = || "could not write the archive";
     let index_failed = || "could not write the archive's index";
-    let tar = sink(options.format, object).or_error(ErrorKind::Store, store)?;
-    let lines = sink(Format::Zstd { level: 3, threads: 1 }, index).or_error(ErrorKind::Store, index_failed)?;
+    let tar = sink(&options.format, object).or_error(ErrorKind::Store, store)?;
+    let lines = sink(&options.format.small(), index).or_error(ErrorKind::Store, index_failed)?;
     let mut writer = PartWriter {
         tar: TarWriter::new(tar),
         index: lines,
@@ -191,12 +191,12 @@ fn check_names(sources: &[Source]) -> Result<()> {
     Ok(())
 }
 
-/// Compresses and hashes on the way to a store's writer.
-type Sink<'a> = CountWriter<BufWriter<zstd::Encoder<'a, HashWriter<&'a mut dyn Write>>>>;
+/// Compresses, encrypts and hashes on the way to a store's writer.
+type Sink<'a> = CountWriter<BufWriter<Encoder<'a>>>;
 
 /// The compressor takes a lock for each write, and headers are small.
-fn sink<'a>(format: Format, to: &'a mut dyn Write) -> io::Result<Sink<'a>> {
-    let encoder = compress::writer(format, HashWriter::new(to))?;
+fn sink<'a>(format: &Format, to: &'a mut dyn Write) -> io::Result<Sink<'a>> {
+    let encoder = Encoder::new(format, to)?;
     Ok(CountWriter { inner: BufWriter::with_capacity(256 << 10, encoder), count: 0 })
 }
 

@@ -76,18 +76,18 @@ fn what_is_cut_or_appended_is_found() {
     let length = object.len();
     for cut in [0, 1, 100, length / 2, length - 5, length - 4, length - 1] {
         let cut_archive =
-            Archive { object: object[..cut].to_vec(), index: index.clone(), summary: archive.summary.clone() };
+            Archive::zst(object[..cut].to_vec(), index.clone(), archive.summary.clone());
         assert_names(&cut_archive.verify().expect_err("cut"), "part.tar.zst", &format!("cut at {cut}"));
     }
     for cut in [0, 10, index.len() / 2, index.len() - 1] {
         let cut_archive =
-            Archive { object: object.clone(), index: index[..cut].to_vec(), summary: archive.summary.clone() };
+            Archive::zst(object.clone(), index[..cut].to_vec(), archive.summary.clone());
         assert_names(&cut_archive.verify().expect_err("cut"), "part.index.jsonl.zst", &format!("cut at {cut}"));
     }
     let empty_frame = zstd::encode_all(&b""[..], 1).unwrap();
     for tail in [b"\0".to_vec(), b"garbage".to_vec(), empty_frame, object.clone()] {
         let longer =
-            Archive { object: [object.clone(), tail].concat(), index: index.clone(), summary: archive.summary.clone() };
+            Archive::zst([object.clone(), tail].concat(), index.clone(), archive.summary.clone());
         assert_names(&longer.verify().expect_err("appended"), "part.tar.zst", "appended");
     }
 }
@@ -95,11 +95,11 @@ fn what_is_cut_or_appended_is_found() {
 #[test]
 fn swapped_objects_are_found() {
     let (a, b) = (small(), small());
-    let swapped = Archive { object: a.object.clone(), index: b.index.clone(), summary: a.summary.clone() };
+    let swapped = Archive::zst(a.object.clone(), b.index.clone(), a.summary.clone());
     assert_names(&swapped.verify().unwrap_err(), "part.index.jsonl.zst", "index of another set");
-    let swapped = Archive { object: b.object, index: a.index.clone(), summary: a.summary.clone() };
+    let swapped = Archive::zst(b.object, a.index.clone(), a.summary.clone());
     assert_names(&swapped.verify().unwrap_err(), "part.tar.zst", "archive of another set");
-    let swapped = Archive { object: a.index.clone(), index: a.object, summary: a.summary };
+    let swapped = Archive::zst(a.index.clone(), a.object, a.summary);
     assert_names(&swapped.verify().unwrap_err(), "part.tar.zst", "each other");
 }
 
@@ -126,7 +126,7 @@ fn a_store_that_fails_is_not_damage() {
     }
     let archive = small();
     let [data, index] = archive.records();
-    let objects = crate::PartObjects { data: &data, index: &index };
+    let objects = crate::PartObjects { data: &data, index: &index, keys: &crate::Keys::default() };
     let control = crate::Control::none();
     let half = std::io::Read::chain(&archive.object[..archive.object.len() / 2], Broken);
     let error = crate::verify_part(half, archive.index.as_slice(), &objects, &control).unwrap_err();

@@ -7,7 +7,7 @@ use super::open;
 use crate::error::Result;
 use crate::object::{ObjectRecord, ObjectRole};
 use crate::{
-    Control, Exclude, ExtractOptions, Extracted, Format, PartObjects, PartOptions, PartSummary, Source, Written,
+    Compression, Control, Exclude, ExtractOptions, Extracted, Format, Keys, PartObjects, PartOptions, PartSummary, Source, Written,
     extract_part, verify_part, write_part,
 };
 
@@ -127,19 +127,36 @@ pub(crate) fn assert_same(left: &Path, right: &Path) {
     assert_eq!(a.len(), b.len());
 }
 
+/// What tests compress with.
+pub(crate) fn quick() -> Format {
+    Format { compression: Compression::Zstd { level: 1, threads: 2 }, recipients: None }
+}
+
 /// An archive in memory.
 pub(crate) struct Archive {
     pub(crate) object: Vec<u8>,
     pub(crate) index: Vec<u8>,
     pub(crate) summary: PartSummary,
+    /// What its files end in.
+    pub(crate) suffix: String,
+    /// What opens it.
+    pub(crate) keys: Keys,
 }
 
 impl Archive {
     pub(crate) fn of(sources: &[Source]) -> Self {
+        Self::in_format(sources, quick())
+    }
+
+    pub(crate) fn zst(object: Vec<u8>, index: Vec<u8>, summary: PartSummary) -> Self {
+        Self { object, index, summary, suffix: ".zst".to_owned(), keys: Keys::default() }
+    }
+
+    pub(crate) fn in_format(sources: &[Source], format: Format) -> Self {
         let (mut object, mut index) = (Vec::new(), Vec::new());
-        let options = PartOptions { format: Format::Zstd { level: 1, threads: 2 } };
+        let (suffix, options) = (format.suffix(), PartOptions { format });
         let summary = write_part(sources, &mut object, &mut index, &options, &Control::none()).unwrap();
-        Self { object, index, summary }
+        Self { object, index, summary, suffix, keys: Keys::default() }
     }
 
     pub(crate) fn of_tree(path: &Path, name: &str, exclude: &[&str]) -> Self {
@@ -147,18 +164,19 @@ impl Archive {
     }
 
     pub(crate) fn records(&self) -> [ObjectRecord; 2] {
-        [record("part.tar.zst", &self.summary.object), record("part.index.jsonl.zst", &self.summary.index)]
+        let name = |what: &str| format!("part.{what}{}", self.suffix);
+        [record(&name("tar"), &self.summary.object), record(&name("index.jsonl"), &self.summary.index)]
     }
 
     pub(crate) fn verify(&self) -> Result<u64> {
         let [data, index] = self.records();
-        let objects = PartObjects { data: &data, index: &index };
+        let objects = PartObjects { data: &data, index: &index, keys: &self.keys };
         verify_part(self.object.as_slice(), self.index.as_slice(), &objects, &Control::none())
     }
 
     pub(crate) fn extract(&self, source: &str, into: &Path) -> Result<Extracted> {
         let [data, index] = self.records();
-        let objects = PartObjects { data: &data, index: &index };
+        let objects = PartObjects { data: &data, index: &index, keys: &self.keys };
         let (object, index) = (self.object.as_slice(), self.index.as_slice());
         extract_part(object, index, &objects, source, open(into), &ExtractOptions::default(), &Control::none())
     }

@@ -29,7 +29,7 @@ pub(super) fn packed(tar: Vec<u8>, index: Vec<u8>) -> Archive {
         vanished: none(),
         skipped: none(),
     };
-    Archive { object, index, summary }
+    Archive::zst(object, index, summary)
 }
 
 fn entry(path: &str, kind: Kind, link: Option<&str>, size: u64) -> Entry {
@@ -142,11 +142,8 @@ fn an_index_that_is_not_that_of_the_archive_is_refused() {
     assert_eq!(good.verify().unwrap(), 3);
     for other in others {
         // The hashes fit: only the comparison of both can tell.
-        let mixed = Archive {
-            object: good.object.clone(),
-            index: other.index.clone(),
-            summary: PartSummary { index: other.summary.index.clone(), ..good.summary.clone() },
-        };
+        let summary = PartSummary { index: other.summary.index.clone(), ..good.summary.clone() };
+        let mixed = Archive::zst(good.object.clone(), other.index.clone(), summary);
         let error = mixed.verify().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged);
         assert!(error.details().iter().any(|(name, _)| name == "file"), "{error}");

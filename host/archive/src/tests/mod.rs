@@ -1,6 +1,7 @@
 //! Round trips, damage, hostility, mirrors. Trees are compared by tools that are not ours.
 
 mod damage;
+mod encodings;
 mod fixture;
 mod hostile;
 mod mirror;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
-use super::fixture::{Archive, record, scratch, script, tree};
+use super::fixture::{Archive, quick, record, scratch, script, tree};
 use crate::error::ErrorKind;
-use crate::{Control, ExtractOptions, Format, PartObjects, PartOptions, extract_part, verify_part, write_part};
+use crate::{Control, ExtractOptions, PartObjects, PartOptions, extract_part, verify_part, write_part};
 
 /// Runs something once the archive has so many bytes: in the middle of a file that cannot be compressed.
 struct Trigger<F> {
@@ -42,11 +42,11 @@ fn changed_while_read(change: impl FnOnce(PathBuf)) -> Archive {
     let path = from.path().join("b");
     let mut object = Trigger { object: Vec::new(), after: 2 << 20, then: Some(move || change(path)) };
     let mut index = Vec::new();
-    let options = PartOptions { format: Format::Zstd { level: 1, threads: 1 } };
+    let options = PartOptions { format: quick() };
     let summary =
         write_part(&[tree(from.path(), "", &[])], &mut object, &mut index, &options, &Control::none()).unwrap();
     assert!(object.then.is_none(), "nothing was changed");
-    let archive = Archive { object: object.object, index, summary };
+    let archive = Archive::zst(object.object, index, summary);
     archive.verify().unwrap();
     archive
 }
@@ -154,7 +154,7 @@ fn a_store_that_is_full_is_told() {
 fn everything_can_be_stopped() {
     let (from, to) = (scratch(), scratch());
     script(from.path(), "head -c 30000000 /dev/urandom > b; truncate -s 1T hole");
-    let options = PartOptions { format: Format::Zstd { level: 1, threads: 1 } };
+    let options = PartOptions { format: quick() };
     // Stopped in the middle of a file, and in the middle of a hole that would take minutes.
     let token = CancellationToken::new();
     let cancel = token.clone();
@@ -174,7 +174,7 @@ fn everything_can_be_stopped() {
 
     let archive = Archive::of_tree(from.path(), "", &["hole"]);
     let records = [record("data", &archive.summary.object), record("index", &archive.summary.index)];
-    let objects = PartObjects { data: &records[0], index: &records[1] };
+    let objects = PartObjects { data: &records[0], index: &records[1], keys: &crate::Keys::default() };
     let token = CancellationToken::new();
     token.cancel();
     let control = Control::new(token, |_| {});

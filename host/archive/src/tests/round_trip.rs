@@ -210,7 +210,7 @@ fn owners_can_be_set_by_name_or_by_number() {
     archive = foreign;
     archive.verify().unwrap();
     let [data, index] = archive.records();
-    let objects = crate::PartObjects { data: &data, index: &index };
+    let objects = crate::PartObjects { data: &data, index: &index, keys: &crate::Keys::default() };
     for (owners, uid, acl) in [(OwnersBy::Name, 1, "user:1:r--"), (OwnersBy::Number, 771, "user:771:r--")] {
         let to = scratch();
         let options = ExtractOptions { owners };
