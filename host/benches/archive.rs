@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::time::Instant;
 
-use bkhost::archive::{Control, Exclude, Format, PartOptions, Source, write_part};
+use bkhost::archive::{Compression, Control, Exclude, Format, PartOptions, Recipients, Source, write_part};
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
@@ -24,7 +24,13 @@ fn main() {
         one_file_system: false,
     };
     let index = File::create(format!("{object}.index")).expect("the index");
-    let format = Format::Zstd { level: 3, threads: 0 };
+    // BENCH_GZIP=1 and BENCH_AGE=age1… show what the other ways cost.
+    let compression = match std::env::var_os("BENCH_GZIP") {
+        Some(_) => Compression::Gzip { level: 6, threads: 0 },
+        None => Compression::default(),
+    };
+    let recipients = std::env::var("BENCH_AGE").ok().map(|key| Recipients::keys([key]).expect("a recipient"));
+    let format = Format { compression, recipients };
     let object = File::create(object).expect("the object");
     let summary = write_part(&[source], object, index, &PartOptions { format }, &Control::none()).expect("an archive");
     eprintln!("{} entries, {} bytes", summary.entries, summary.bytes);

@@ -135,17 +135,11 @@ impl<'a> StreamReader<'a> {
     ///
     /// # Errors
     /// `Denied` if no key opens it; `Damaged`; `Store` if it cannot be read.
-    pub fn new(
-        object: impl Read + Send + 'a,
-        expected: &ObjectRecord,
-        keys: &Keys,
-        control: &Control,
-    ) -> Result<Self> {
+    pub fn new(object: impl Read + Send + 'a, expected: &ObjectRecord, keys: &Keys, control: &Control) -> Result<Self> {
         let raw = HashReader::new(Box::new(object) as Box<dyn Read + Send>, control);
         let raw = Object(Arc::new(Mutex::new(raw)));
         let opened = encoding::reader(&expected.file, keys, Object(Arc::clone(&raw.0)));
-        let mut reader =
-            Self { raw, decoder: None, expected: expected.clone(), control: control.clone(), count: 0 };
+        let mut reader = Self { raw, decoder: None, expected: expected.clone(), control: control.clone(), count: 0 };
         match opened {
             Ok(decoder) => reader.decoder = Some(decoder),
             Err(Opening::Locked(why)) => {

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Named;
 use super::id::{SetId, check_name};
+use super::{Compression, Layers, Named};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use crate::capability::Consistency;
@@ -301,37 +301,37 @@ impl SetManifest {
     }
 }
 
-/// The file name of a part's archive.
+/// The file name of a part's archive. `suffix` is that of the format: `.zst`.
 #[must_use]
-pub fn data_file(part: &str) -> String {
-    format!("{part}.tar.zst")
+pub fn data_file(part: &str, suffix: &str) -> String {
+    format!("{part}.tar{suffix}")
 }
 
 /// The file name of a part's file index.
 #[must_use]
-pub fn index_file(part: &str) -> String {
-    format!("{part}.index.jsonl.zst")
+pub fn index_file(part: &str, suffix: &str) -> String {
+    format!("{part}.index.jsonl{suffix}")
 }
 
 /// The file name of a stream. The plugin chose the stream's name: [`check_object_name`] decides whether it can be one.
 #[must_use]
-pub fn stream_file(part: &str, stream: &str) -> String {
-    format!("{part}.{stream}.zst")
+pub fn stream_file(part: &str, stream: &str, suffix: &str) -> String {
+    format!("{part}.{stream}{suffix}")
 }
 
-/// Checks an object's file name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 200 characters, ending in `.zst`. So it can be
-/// neither a path, nor hidden, nor the manifest.
+/// Checks an object's file name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 200 characters, ending in `.zst` or `.gz`, perhaps
+/// with `.age` after it. So it can be neither a path, nor hidden, nor the manifest; and it says how to read the object.
 ///
 /// # Errors
 /// If it has another form.
 pub fn check_object_name(file: &str) -> Result<()> {
     let valid = file.len() <= 200
         && file.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && file.ends_with(".zst")
+        && Layers::of(file).compression != Compression::None
         && file.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     if valid {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Config, format!("`{}` is no valid name for an object of a set", file.escape_debug()))
-        .hint("letters, digits, `.`, `_` and `-`, at most 200 characters, ending in .zst"))
+        .hint("letters, digits, `.`, `_` and `-`, at most 200 characters, ending in .zst or .gz, and perhaps .age"))
 }

@@ -233,10 +233,11 @@ impl Checker<'_> {
 
     fn archive(&self, config: &Config) -> Result<()> {
         let archive = &config.archive;
-        if !(1..=19).contains(&archive.level) {
+        let most = archive.format.max_level();
+        if let Some(level) = archive.level.filter(|level| !(1..=most).contains(level)) {
             return Err(self.wrong(
                 &[Step::Key("archive"), Step::Key("level")],
-                &format!("`archive.level` must be from 1 (fast) to 19 (small), not {}", archive.level),
+                &format!("`archive.level` must be from 1 (fast) to {most} (small), not {level}"),
             ));
         }
         if archive.threads > 256 {

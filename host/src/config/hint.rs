@@ -47,6 +47,7 @@ const FORMS: &[(&str, &str)] = &[
     ("retention", "keep-last = 7 below [retention]"),
     ("retention.keep-last", "keep-last = 7, or 0 to keep all"),
     ("archive", "level = 3 below [archive]"),
+    ("archive.format", "format = \"tar.zst\", or \"tar.gz\""),
     ("archive.level", "level = 3"),
     ("archive.threads", "threads = 0 for one per processor"),
     ("notify", "a [[notify]] has a type (webhook, ping, mail or command) and the keys of that type"),

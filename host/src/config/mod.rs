@@ -21,7 +21,8 @@ mod tests;
 
 pub use load::Flags;
 pub use model::{
-    Application, Archive, Bitbucket, Config, Instance, Limits, NoApplication, Part, Retention, StoreConfig,
+    Application, Archive, ArchiveFormat, Bitbucket, Config, Instance, Limits, NoApplication, Part, Retention,
+    StoreConfig,
 };
 pub use notify::{Mail, Notify, NotifyCommand, Occasion, Ping, Webhook};
 pub use schema::schema;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::notify::Notify;
+use crate::archive::Compression;
 use crate::capability::{Grant, SecretSource};
 use crate::units::{Size, Span};
 
@@ -205,22 +206,53 @@ pub struct Retention {
 }
 
 /// `[archive]`: how parts are archived.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Archive {
-    /// The level of zstd, 1 (fast) to 19 (small).
-    #[serde(default = "level")]
+    /// The format of archives, indexes and streams.
+    #[serde(default)]
+    pub format: ArchiveFormat,
+    /// The level: of zstd 1 (fast) to 19 (small), 3 if it is left out; of gzip 1 to 9, 6 if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 19))]
-    pub level: i32,
+    pub level: Option<u8>,
     /// Threads that compress one part; 0 is one per processor.
     #[serde(default)]
     #[schemars(range(max = 256))]
     pub threads: u32,
 }
 
-impl Default for Archive {
-    fn default() -> Self {
-        Self { level: level(), threads: 0 }
+/// The format of what is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ArchiveFormat {
+    /// tar and zstd: small, and fast on all processors.
+    #[default]
+    #[serde(rename = "tar.zst")]
+    TarZst,
+    /// tar and gzip: for those who have nothing else to read it with.
+    #[serde(rename = "tar.gz")]
+    TarGz,
+}
+
+impl ArchiveFormat {
+    /// The highest level.
+    pub(super) fn max_level(self) -> u8 {
+        match self {
+            Self::TarZst => 19,
+            Self::TarGz => 9,
+        }
+    }
+}
+
+impl Archive {
+    /// How content is compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        let threads = self.threads;
+        match self.format {
+            ArchiveFormat::TarZst => Compression::Zstd { level: self.level.unwrap_or(3).into(), threads },
+            ArchiveFormat::TarGz => Compression::Gzip { level: self.level.unwrap_or(6).into(), threads },
+        }
     }
 }
 
@@ -234,8 +266,4 @@ fn max_lock_time() -> Span {
 
 fn max_skew() -> Span {
     Span::from_secs(60)
-}
-
-fn level() -> i32 {
-    3
 }

@@ -51,7 +51,7 @@ impl Archived for ArchivedPart {
 
     fn extract(&self, set: Option<&str>, name: &str, into: Dir, cancel: &CancellationToken) -> Result<u64> {
         let Link { set, part } = self.link(set)?;
-        let objects = part_objects(part)?.ok_or_else(|| {
+        let objects = part_objects(part, set.keys())?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("part `{}` of set {} has no archive", part.name, set.manifest.id))
         })?;
         let total = part.sources.iter().find(|source| source.name == name).map(|source| source.bytes);
@@ -87,6 +87,6 @@ impl Archived for ArchivedPart {
             Some(object.content_bytes),
             &CancellationToken::new(),
         );
-        Ok(Box::new(StreamReader::new(set.object(&object.file)?, object, &control)?))
+        Ok(Box::new(StreamReader::new(set.object(&object.file)?, object, set.keys(), &control)?))
     }
 }

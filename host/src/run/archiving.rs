@@ -61,7 +61,7 @@ pub(super) async fn store_part(
     refuse_empty(&name, &stored)?;
     let record = record(part, snapshot, stored);
     let reader = writer.clone();
-    proof::prove(&session.reporter, &record, move |file| reader.read(file), cancel).await?;
+    proof::prove(&session.reporter, &record, writer.keys(), move |file| reader.read(file), cancel).await?;
     Ok(record)
 }
 
@@ -148,12 +148,12 @@ async fn store_sources(
         }
     }
     let archive = &session.config.archive;
-    let format = Format::Zstd { level: archive.level, threads: archive.threads };
+    let format = Format { compression: archive.compression(), recipients: None };
     if !trees.is_empty() {
-        store_trees(session, part, trees, format, writer, cancel, &mut stored).await?;
+        store_trees(session, part, trees, &format, writer, cancel, &mut stored).await?;
     }
     for (name, process) in streams {
-        store_stream(session, part, name, process, format, writer, cancel, &mut stored).await?;
+        store_stream(session, part, name, process, &format, writer, cancel, &mut stored).await?;
     }
     Ok(stored)
 }
@@ -162,18 +162,19 @@ async fn store_trees(
     session: &Session,
     part: &str,
     trees: Vec<archive::Source>,
-    format: Format,
+    format: &Format,
     writer: &SetWriter,
     cancel: &CancellationToken,
     stored: &mut Stored,
 ) -> Result<()> {
     let control = watched(&session.reporter, part, Phase::Archive.name(), None, cancel);
-    let (data, index) = (data_file(part), index_file(part));
+    let suffix = format.suffix();
+    let (data, index) = (data_file(part, &suffix), index_file(part, &suffix));
     let names = (data.clone(), index.clone());
-    let writer = writer.clone();
+    let (writer, options) = (writer.clone(), PartOptions { format: format.clone() });
     let summary = blocking(move || {
         let (mut data, mut index) = (writer.object(&names.0)?, writer.object(&names.1)?);
-        let summary = write_part(&trees, &mut data, &mut index, &PartOptions { format }, &control)?;
+        let summary = write_part(&trees, &mut data, &mut index, &options, &control)?;
         expect_size(&names.0, data.finish()?, &summary.object)?;
         expect_size(&names.1, index.finish()?, &summary.index)?;
         Ok(summary)
@@ -205,18 +206,18 @@ async fn store_stream(
     part: &str,
     name: String,
     mut process: Process,
-    format: Format,
+    format: &Format,
     writer: &SetWriter,
     cancel: &CancellationToken,
     stored: &mut Stored,
 ) -> Result<()> {
     let control = watched(&session.reporter, part, Phase::Archive.name(), None, cancel);
     let output = process.take_output()?;
-    let file = stream_file(part, &name);
-    let (names, writer) = (file.clone(), writer.clone());
+    let file = stream_file(part, &name, &format.suffix());
+    let (names, writer, format) = (file.clone(), writer.clone(), format.clone());
     let summary = blocking(move || {
         let mut object = writer.object(&names)?;
-        let summary = write_stream(output, &mut object, format, &control)?;
+        let summary = write_stream(output, &mut object, &format, &control)?;
         expect_size(&names, object.finish()?, &summary.object)?;
         Ok(summary)
     })

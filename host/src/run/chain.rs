@@ -113,7 +113,7 @@ impl Link {
             None => {}
         }
         let reader = self.set.clone();
-        let proved = proof::prove(reporter, &self.part, move |file| reader.object(file), cancel).await;
+        let proved = proof::prove(reporter, &self.part, self.set.keys(), move |file| reader.object(file), cancel).await;
         match &proved {
             Ok(entries) => drop(known.insert(key, Ok(*entries))),
             Err(e) if e.kind() == ErrorKind::Damaged => drop(known.insert(key, Err(e.to_string()))),

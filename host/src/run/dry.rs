@@ -93,14 +93,20 @@ pub async fn dry_run(session: &Session) -> Result<Planned> {
                 for source in part.instance.open(&snapshot).await? {
                     let place = store.location();
                     let name = part.name().to_owned();
+                    let suffix = session.config.archive.compression().suffix();
                     let root = format!("{place}/{}/{id}", session.instance());
                     call(match source {
                         Source::Tree { path, .. } | Source::File { path, .. } => {
-                            format!("archive {} to {root}/{}", path.display(), set::data_file(&name))
+                            format!("archive {} to {root}/{}", path.display(), set::data_file(&name, suffix))
                         }
-                        Source::Planned { path, .. } => format!("archive {path} to {root}/{}", set::data_file(&name)),
+                        Source::Planned { path, .. } => {
+                            format!("archive {path} to {root}/{}", set::data_file(&name, suffix))
+                        }
                         Source::Output { name: stream, .. } => {
-                            format!("archive the output `{stream}` to {root}/{}", set::stream_file(&name, &stream))
+                            format!(
+                                "archive the output `{stream}` to {root}/{}",
+                                set::stream_file(&name, &stream, suffix)
+                            )
                         }
                         Source::Held { id } => format!("leave `{id}` with its vendor"),
                     });

@@ -8,7 +8,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::error::{failed, failed_io};
 use super::local;
-use crate::archive::{SetId, check_name};
+use crate::archive::{Keys, SetId, check_name};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
 /// The file that says that a set is not complete.
@@ -22,6 +22,7 @@ pub struct Store {
     pub(super) root: PathBuf,
     pub(super) op: Operator,
     handle: Handle,
+    keys: Keys,
 }
 
 impl Store {
@@ -45,7 +46,7 @@ impl Store {
         }
         let op = Operator::new(services::Fs::default().root(&root.to_string_lossy()))
             .map_err(|e| failed(e, format!("cannot open the store {location}")))?;
-        Ok(Self { location: location.to_owned(), root, op, handle })
+        Ok(Self { location: location.to_owned(), root, op, handle, keys: Keys::default() })
     }
 
     /// Opens a store, and makes its directory (for its owner only) if only the last component of the path is missing.
@@ -65,6 +66,18 @@ impl Store {
             Err(e) => return Err(failed_io(e, format!("cannot make the store {location}"))),
         }
         Self::open(location)
+    }
+
+    /// The same store, with what opens the encrypted objects in it.
+    #[must_use]
+    pub fn with_keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// What opens the encrypted objects in it.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The location as it was given.

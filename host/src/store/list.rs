@@ -8,7 +8,7 @@ use super::object::ObjectReader;
 use super::records::SetRecords;
 use super::write::MANIFEST_PART;
 use crate::archive::set::{self, MANIFEST, ObjectRecord, SetManifest, check_object_name};
-use crate::archive::{SetId, check_name};
+use crate::archive::{Keys, SetId, check_name};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A manifest larger than this is none: a run of thousands of parts has less than a hundredth.
@@ -59,6 +59,12 @@ pub struct StoredSet {
 }
 
 impl StoredSet {
+    /// What opens its objects, if they are encrypted: what its store was given.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        self.store.keys()
+    }
+
     /// Opens an object of the manifest.
     ///
     /// # Errors

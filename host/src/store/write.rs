@@ -4,8 +4,8 @@ use super::backend::{MARKER, Store, set_dir};
 use super::error::{failed, failed_io};
 use super::local;
 use super::object::{ObjectReader, ObjectWriter};
-use crate::archive::SetId;
 use crate::archive::set::{self, MANIFEST, SetManifest, check_object_name};
+use crate::archive::{Keys, SetId};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where the manifest is written before it is renamed.
@@ -67,6 +67,12 @@ impl Store {
 }
 
 impl SetWriter {
+    /// What opens its objects, if they are encrypted.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        self.store.keys()
+    }
+
     /// The set's id.
     #[must_use]
     pub fn id(&self) -> &SetId {

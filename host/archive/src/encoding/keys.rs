@@ -149,7 +149,10 @@ fn header(from: &mut impl BufRead) -> Result<Vec<u8>, Opening> {
 
 /// Every key is tried, not only the first that could have fitted.
 impl age::Identity for Keys {
-    fn unwrap_stanza(&self, stanza: &age_core::format::Stanza) -> Option<Result<age_core::format::FileKey, DecryptError>> {
+    fn unwrap_stanza(
+        &self,
+        stanza: &age_core::format::Stanza,
+    ) -> Option<Result<age_core::format::FileKey, DecryptError>> {
         let mut refused = None;
         for key in self.0.iter() {
             let tried = match key {

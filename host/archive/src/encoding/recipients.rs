@@ -78,8 +78,9 @@ impl fmt::Debug for Recipients {
 pub(super) fn recipient(text: &str) -> Result<age::x25519::Recipient> {
     if text.get(..15).is_some_and(|start| start.eq_ignore_ascii_case("AGE-SECRET-KEY-")) {
         let message = "this is an age identity, the secret half of a key";
-        return Err(Error::new(ErrorKind::Config, message)
-            .hint("write the public half, age1…: `age-keygen -y FILE` prints it; and keep the identity off this machine"));
+        return Err(Error::new(ErrorKind::Config, message).hint(
+            "write the public half, age1…: `age-keygen -y FILE` prints it; and keep the identity off this machine",
+        ));
     }
     text.parse().map_err(|why| {
         Error::new(ErrorKind::Config, format!("`{}` is no age recipient: {why}", text.escape_debug()))

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read};
 
-use crate::digest::HashReader;
 use crate::control::Control;
+use crate::digest::HashReader;
 use crate::encoding::Keys;
 use crate::error::{Error, ErrorKind, Result};
 use crate::names::show;

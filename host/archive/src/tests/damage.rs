@@ -75,19 +75,16 @@ fn what_is_cut_or_appended_is_found() {
     let (object, index) = (archive.object.clone(), archive.index.clone());
     let length = object.len();
     for cut in [0, 1, 100, length / 2, length - 5, length - 4, length - 1] {
-        let cut_archive =
-            Archive::zst(object[..cut].to_vec(), index.clone(), archive.summary.clone());
+        let cut_archive = Archive::zst(object[..cut].to_vec(), index.clone(), archive.summary.clone());
         assert_names(&cut_archive.verify().expect_err("cut"), "part.tar.zst", &format!("cut at {cut}"));
     }
     for cut in [0, 10, index.len() / 2, index.len() - 1] {
-        let cut_archive =
-            Archive::zst(object.clone(), index[..cut].to_vec(), archive.summary.clone());
+        let cut_archive = Archive::zst(object.clone(), index[..cut].to_vec(), archive.summary.clone());
         assert_names(&cut_archive.verify().expect_err("cut"), "part.index.jsonl.zst", &format!("cut at {cut}"));
     }
     let empty_frame = zstd::encode_all(&b""[..], 1).unwrap();
     for tail in [b"\0".to_vec(), b"garbage".to_vec(), empty_frame, object.clone()] {
-        let longer =
-            Archive::zst([object.clone(), tail].concat(), index.clone(), archive.summary.clone());
+        let longer = Archive::zst([object.clone(), tail].concat(), index.clone(), archive.summary.clone());
         assert_names(&longer.verify().expect_err("appended"), "part.tar.zst", "appended");
     }
 }

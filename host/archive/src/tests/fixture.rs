@@ -7,8 +7,8 @@ use super::open;
 use crate::error::Result;
 use crate::object::{ObjectRecord, ObjectRole};
 use crate::{
-    Compression, Control, Exclude, ExtractOptions, Extracted, Format, Keys, PartObjects, PartOptions, PartSummary, Source, Written,
-    extract_part, verify_part, write_part,
+    Compression, Control, Exclude, ExtractOptions, Extracted, Format, Keys, PartObjects, PartOptions, PartSummary,
+    Source, Written, extract_part, verify_part, write_part,
 };
 
 /// A directory that is removed in the end, whatever modes its directories were given.

@@ -21,9 +21,15 @@ fn a_stream_survives_and_zstd_reads_it() {
         assert_eq!(summary.object.bytes, object.len() as u64);
         assert_eq!(summary.content_blake3, blake3::hash(&content).to_hex().to_string());
         let expected = record("dump.zst", &summary.object);
-        assert_eq!(verify_stream(object.as_slice(), &expected, &Keys::default(), &Control::none()).unwrap(), content.len() as u64);
+        assert_eq!(
+            verify_stream(object.as_slice(), &expected, &Keys::default(), &Control::none()).unwrap(),
+            content.len() as u64
+        );
         let mut read = Vec::new();
-        StreamReader::new(object.as_slice(), &expected, &Keys::default(), &Control::none()).unwrap().read_to_end(&mut read).unwrap();
+        StreamReader::new(object.as_slice(), &expected, &Keys::default(), &Control::none())
+            .unwrap()
+            .read_to_end(&mut read)
+            .unwrap();
         assert_eq!(read, content);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &object).unwrap();

@@ -117,7 +117,7 @@ pub(crate) mod tests {
                 },
                 sources: vec![SourceRecord { name: "home".into(), form: SourceForm::Tree, bytes: 5 }],
                 objects: vec![ObjectRecord {
-                    file: data_file("home"),
+                    file: data_file("home", ".zst"),
                     role: ObjectRole::Data,
                     source: None,
                     bytes: 5,
