@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use super::{CallError, Code, Secret, http};
 
 /// The secrets that, if a manifest asks for them and they are configured, are the keys.
-pub(super) const ACCESS_KEY_ID: &str = "access-key-id";
-pub(super) const SECRET_ACCESS_KEY: &str = "secret-access-key";
+pub(crate) const ACCESS_KEY_ID: &str = "access-key-id";
+pub(crate) const SECRET_ACCESS_KEY: &str = "secret-access-key";
 pub(super) const SESSION_TOKEN: &str = "session-token";
 
 /// For one source of credentials: a metadata service that is not there does not answer at all.
@@ -27,7 +27,7 @@ const SOURCE: Duration = Duration::from_secs(8);
 const MAX_ANSWER: usize = 1 << 20;
 
 /// The credentials of one part. `Debug` does not show them.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     /// From `[part.secrets]`. Then nothing else is looked at.
     configured: Option<Credential>,
     context: Context,
@@ -42,7 +42,7 @@ impl fmt::Debug for Keys {
 
 impl Keys {
     /// Those that `secret` names, or else the ones that the system has for us.
-    pub(super) fn new(secret: impl Fn(&str) -> Option<Secret>) -> Self {
+    pub(crate) fn new(secret: impl Fn(&str) -> Option<Secret>) -> Self {
         let text = |name: &str| secret(name).map(|secret| secret.reveal().to_owned());
         let configured = match (text(ACCESS_KEY_ID), text(SECRET_ACCESS_KEY)) {
             (Some(access_key_id), Some(secret_access_key)) => Some(Credential {
@@ -65,7 +65,7 @@ impl Keys {
     ///
     /// # Errors
     /// `invalid-config`: there are none; it names all that was tried.
-    pub(super) async fn get(&self) -> Result<Credential, CallError> {
+    pub(crate) async fn get(&self) -> Result<Credential, CallError> {
         if let Some(configured) = &self.configured {
             return Ok(configured.clone());
         }
@@ -81,7 +81,7 @@ impl Keys {
     }
 
     /// Look for them again at the next request: the ones in use were refused, and may have been replaced.
-    pub(super) async fn forget(&self) {
+    pub(crate) async fn forget(&self) {
         *self.found.lock().await = None;
     }
 
@@ -155,7 +155,7 @@ impl HttpSend for Metadata {
 
 /// Credentials that are known already, for the signer.
 #[derive(Debug)]
-pub(super) struct Known(pub(super) Credential);
+pub(crate) struct Known(pub(crate) Credential);
 
 impl ProvideCredential for Known {
     type Credential = Credential;

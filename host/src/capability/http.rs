@@ -376,7 +376,7 @@ fn interrupted(server: impl std::fmt::Display) -> CallError {
 }
 
 /// An error with its causes in one line.
-pub(super) fn chain(e: &dyn std::error::Error) -> String {
+pub(crate) fn chain(e: &dyn std::error::Error) -> String {
     let mut text = e.to_string();
     let mut next = e.source();
     while let Some(cause) = next {

@@ -26,10 +26,12 @@ mod stanza;
 pub mod units;
 mod user;
 
+pub(crate) use aws::{Keys, Known};
 pub use error::{CallError, Code};
 pub use freeze::{FreezeRules, Frozen, MAX_FREEZE, Place, overdue_freeze, thaw};
 pub use gate::{Gate, Mode};
 pub use grant::{Grant, HttpGrant, HttpGrantTable};
+pub(crate) use http::chain;
 pub use http::{HttpTimeouts, Resolver, ResponseBody, SystemResolver};
 pub use manifest::{Access, Consistency, Manifest};
 pub use operator::OperatorCommand;
@@ -37,6 +39,11 @@ pub use paths::{HostPath, Preopen};
 pub use process::{Argument, Completed, Leader, NoWitness, Output, Process, Witness, kill_orphans, start_time};
 pub use rights::{Origin, Rights, RightsRequest};
 pub use secret::{Resolved, Secret, SecretSource};
+
+/// The names of the secrets that are AWS keys.
+pub(crate) mod aws_secrets {
+    pub(crate) use super::aws::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
+}
 
 /// Choose the implementation of TLS's cryptography for this process. Whoever is first chooses; all choose the same.
 pub fn choose_tls() {

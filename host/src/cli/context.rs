@@ -101,15 +101,15 @@ impl Context {
     }
 
     /// The store and the instance: the configuration's, or those that the flags name.
-    pub(super) fn place(&self, place: &Place) -> Result<Opened> {
+    pub(super) async fn place(&self, place: &Place) -> Result<Opened> {
         let state = self.global.state.clone();
         let Some(location) = &place.store else {
             let config = self.config(&Adhoc::default())?;
             let store = config
                 .stores
                 .first()
-                .map(|store| Store::open(&store.to))
-                .ok_or_else(|| Error::new(ErrorKind::Config, "the configuration names no [[store]]"))??;
+                .ok_or_else(|| Error::new(ErrorKind::Config, "the configuration names no [[store]]"))?;
+            let store = Store::configured(store, false).await?;
             return Ok(Opened { store, instance: config.instance.name.clone(), config: Some(config), state });
         };
         let absolute =
@@ -117,7 +117,10 @@ impl Context {
         let store = Store::open(if location.contains("://") { location } else { &absolute })?;
         let instance = match &place.instance {
             Some(instance) => instance.clone(),
-            None => only_instance(&store)?,
+            None => {
+                let store = store.clone();
+                blocking(move || only_instance(&store)).await?
+            }
         };
         // A configuration of the same instance knows more than the store: its parts and grants.
         let config = match self.config_file() {

@@ -13,7 +13,7 @@ use crate::store::{SetEntry, SetState};
 use crate::units;
 
 pub(super) async fn list(context: &Context, place: &Place) -> Result<ExitCode> {
-    let opened = context.place(place)?;
+    let opened = context.place(place).await?;
     let (store, instance) = (opened.store.clone(), opened.instance.clone());
     let sets = blocking(move || store.list(&instance)).await?;
     if context.global.json {

@@ -10,7 +10,7 @@ use crate::run;
 use crate::store::retention::Policy;
 
 pub(super) async fn prune(context: &Context, keep_last: Option<u32>, dry_run: bool, place: &Place) -> Result<ExitCode> {
-    let opened = context.place(place)?;
+    let opened = context.place(place).await?;
     let session = context.session(opened.config_or_plain())?;
     let policy = Policy { keep_last: keep_last.unwrap_or(session.config.retention.keep_last) };
     let pruned = run::prune(&session, &opened.store, policy, dry_run).await?;

@@ -14,7 +14,7 @@ use crate::run::{self, PlannedStep, RestorePlan, RestoreRequest};
 use crate::units;
 
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<ExitCode> {
-    let opened = context.place(&args.place)?;
+    let opened = context.place(&args.place).await?;
     let set = opened.set(&args.id).await?;
     if !args.plan
         && let Some(name) = &args.confirm

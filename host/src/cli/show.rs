@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::units;
 
 pub(super) async fn show(context: &Context, id: &str, place: &Place) -> Result<ExitCode> {
-    let opened = context.place(place)?;
+    let opened = context.place(place).await?;
     let set = opened.set(id).await?;
     if context.global.json {
         output::json(&set.manifest)?;

@@ -11,7 +11,7 @@ use crate::store::{SetState, StoredSet};
 use crate::units;
 
 pub(super) async fn verify(context: &Context, id: Option<&str>, place: &Place) -> Result<ExitCode> {
-    let opened = context.place(place)?;
+    let opened = context.place(place).await?;
     let Some(id) = id else {
         return verify_all(context, &opened).await;
     };

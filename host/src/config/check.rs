@@ -8,7 +8,7 @@ use toml::de::DeTable;
 
 use super::document::{Step, find};
 use super::hint::{form, nearest};
-use super::model::{Application, Bitbucket, Config, Part};
+use super::model::{Application, Bitbucket, Config, Encryption, Part, StoreConfig};
 use super::notify::{Notify, Ping, Webhook};
 use super::source::{Place, Sources};
 use crate::archive::check_name;
@@ -219,9 +219,7 @@ impl Checker<'_> {
     fn stores(&self, config: &Config) -> Result<()> {
         match config.stores.as_slice() {
             [] => Err(self.wrong(&[Step::Key("store")], "there is no [[store]]")),
-            [store] => check_location(&store.to).map_err(|(message, hint)| {
-                self.error(&[Step::Key("store"), Step::Index(0), Step::Key("to")], &message).hint(hint)
-            }),
+            [store] => self.store(0, store),
             [_, ..] => Err(self
                 .error(
                     &[Step::Key("store"), Step::Index(1)],
@@ -229,6 +227,50 @@ impl Checker<'_> {
                 )
                 .hint("keep one [[store]]; copy its directory elsewhere for a second")),
         }
+    }
+
+    fn store(&self, index: usize, store: &StoreConfig) -> Result<()> {
+        let at = |key| [Step::Key("store"), Step::Index(index), Step::Key(key)];
+        check_location(&store.to).map_err(|(message, hint)| self.error(&at("to"), &message).hint(hint))?;
+        if !store.to.starts_with("s3://") {
+            let plain = StoreConfig { to: store.to.clone(), ..StoreConfig::at(&store.to) };
+            let keys = serde_json::to_value(store).unwrap_or_default();
+            let plain = serde_json::to_value(plain).unwrap_or_default();
+            let other = keys.as_object().into_iter().flatten().find(|(key, value)| plain.get(key) != Some(value));
+            if let Some((key, _)) = other {
+                let message = format!("`{key}` is a key of a bucket, and the store `{}` is a directory", store.to);
+                return Err(self.error(&at(key), &message).hint("leave it out"));
+            }
+            return Ok(());
+        }
+        if let Some(file) = &store.ca_file {
+            self.absolute(&at("ca-file"), file)?;
+        }
+        if store.access_key.is_some() != store.secret_key.is_some()
+            || (store.session_token.is_some() && store.access_key.is_none())
+        {
+            let message = "`access-key` and `secret-key` of a store go together";
+            return Err(self.wrong(&at(if store.access_key.is_some() { "access-key" } else { "secret-key" }), message));
+        }
+        if store.kms_key.is_some() && store.encryption != Some(Encryption::AwsKms) {
+            return Err(self.wrong(&at("kms-key"), "`kms-key` goes with `encryption = \"aws-kms\"`"));
+        }
+        if let Some(class) = store.storage_class.as_deref().filter(|class| matches!(*class, "GLACIER" | "DEEP_ARCHIVE")) {
+            let message = format!("nothing can be read back from the storage class {class}, and so no set be proved");
+            return Err(self
+                .error(&at("storage-class"), &message)
+                .hint("choose GLACIER_IR, or let a rule of the bucket move objects there that are some days old"));
+        }
+        for (key, value) in [
+            ("storage-class", &store.storage_class),
+            ("kms-key", &store.kms_key),
+            ("region", &store.region),
+        ] {
+            if value.as_ref().is_some_and(|text| text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic())) {
+                return Err(self.wrong(&at(key), &format!("`{key}` of a store must be a word")));
+            }
+        }
+        self.positive(&at("timeout"), store.timeout.0.is_zero())
     }
 
     fn archive(&self, config: &Config) -> Result<()> {

@@ -14,7 +14,7 @@ impl Config {
             instance: Instance { name: instance.to_owned(), state: None },
             application: Application::None(NoApplication::default()),
             parts: Vec::new(),
-            stores: vec![StoreConfig { to: store.to_owned() }],
+            stores: vec![StoreConfig::at(store)],
             retention: Retention::default(),
             archive: Archive::default(),
             notify: Vec::new(),

@@ -21,7 +21,7 @@ mod tests;
 
 pub use load::Flags;
 pub use model::{
-    Application, Archive, ArchiveFormat, Bitbucket, Config, Instance, Limits, NoApplication, Part, Retention,
+    Application, Archive, ArchiveFormat, Bitbucket, Config, Encryption, Instance, Limits, NoApplication, Part, Retention,
     StoreConfig,
 };
 pub use notify::{Mail, Notify, NotifyCommand, Occasion, Ping, Webhook};

@@ -24,7 +24,7 @@ pub struct Config {
     /// What is backed up, piece by piece.
     #[serde(rename = "part")]
     pub parts: Vec<Part>,
-    /// Where sets are kept. Exactly one, so far.
+    /// Where sets are kept.
     #[serde(rename = "store")]
     pub stores: Vec<StoreConfig>,
     /// Which sets are kept.
@@ -192,8 +192,80 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct StoreConfig {
-    /// A directory: an absolute path.
+    /// Where: the absolute path of a directory, or `s3://bucket/prefix`. The other keys are those of a bucket.
     pub to: String,
+    /// The server, if it is not Amazon's: `https://minio.example.org:9000`. Default: $AWS_ENDPOINT_URL_S3,
+    /// $AWS_ENDPOINT_URL, or Amazon's of the region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The bucket's region. Default: $AWS_REGION, $AWS_DEFAULT_REGION, and `us-east-1` if there is an endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Whether the bucket stands in the path of requests, and not in the server's name. Default: if there is an endpoint,
+    /// or a dot in the bucket's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_style: Option<bool>,
+    /// Certificates (PEM) that are trusted besides the system's: an absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The access key's id: where it is, never itself. Default: what the usual places have: the environment, the profile in
+    /// `~/.aws`, a web identity, the container, the instance's metadata service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key: Option<SecretSource>,
+    /// The secret that belongs to `access-key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key: Option<SecretSource>,
+    /// The token that belongs to temporary keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<SecretSource>,
+    /// The storage class of objects, such as `STANDARD_IA`. One from which nothing can be read at once is refused: each
+    /// object is read back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    /// How the server encrypts what it keeps. Default: as the bucket says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+    /// With `encryption = "aws-kms"`: the key's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+    /// A request on which nothing moves for so long has failed.
+    #[serde(default = "store_timeout")]
+    pub timeout: Span,
+    /// A failed request is repeated for so long.
+    #[serde(default = "retry_for")]
+    pub retry_for: Span,
+}
+
+impl StoreConfig {
+    /// A store of which only the location is known.
+    #[must_use]
+    pub fn at(location: &str) -> Self {
+        Self {
+            to: location.to_owned(),
+            endpoint: None,
+            region: None,
+            path_style: None,
+            ca_file: None,
+            access_key: None,
+            secret_key: None,
+            session_token: None,
+            storage_class: None,
+            encryption: None,
+            kms_key: None,
+            timeout: store_timeout(),
+            retry_for: retry_for(),
+        }
+    }
+}
+
+/// How the server of a bucket encrypts what it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encryption {
+    /// With the server's own keys.
+    Aes256,
+    /// With a key of its key management service.
+    AwsKms,
 }
 
 /// `[retention]`: which sets are kept. Only proved sets count, and the last proved one is never deleted.
@@ -266,4 +338,12 @@ fn max_lock_time() -> Span {
 
 fn max_skew() -> Span {
     Span::from_secs(60)
+}
+
+fn store_timeout() -> Span {
+    Span::from_secs(60)
+}
+
+fn retry_for() -> Span {
+    Span::from_secs(2 * 60)
 }

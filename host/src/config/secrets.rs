@@ -26,6 +26,15 @@ pub(super) fn check(sources: &Sources, root: &DeTable<'_>) -> Result<()> {
             }
         }
     }
+    if let Some(DeValue::Array(stores)) = root.get("store").map(Spanned::get_ref) {
+        for (index, store) in stores.iter().enumerate() {
+            for key in ["access-key", "secret-key", "session-token"] {
+                if let Some(value) = store.get_ref().get(key) {
+                    check_one(sources, &format!("store[{index}].{key}"), value)?;
+                }
+            }
+        }
+    }
     let Some(DeValue::Array(parts)) = root.get("part").map(Spanned::get_ref) else { return Ok(()) };
     for (index, part) in parts.iter().enumerate() {
         if let Some(DeValue::Table(secrets)) = part.get_ref().get("secrets").map(Spanned::get_ref) {

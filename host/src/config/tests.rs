@@ -64,7 +64,7 @@ fn wrong_flags_are_named() {
     assert!(message(&Flags { name: Some("UP".into()), ..flags(&[]) }).starts_with("--name UP: "));
     assert!(
         message(&Flags { to: "s3://b/p".into(), ..flags(&[]) })
-            .starts_with("--to s3://b/p: stores of the kind `s3://`")
+            .starts_with("--to gs://b/p: stores of the kind `gs://`")
     );
     assert!(message(&Flags { state: Some("x".into()), ..flags(&[]) }).starts_with("--state x: "));
     for secret in ["password", "password=hunter2", "password=plain:hunter2"] {

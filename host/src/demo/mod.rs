@@ -72,7 +72,7 @@ pub async fn demo(reporter: Reporter, shipped: Vec<(String, String)>, keep: bool
     }
 
     println!("\n# bkhost verify {}", manifest.id);
-    let store = session.store()?;
+    let store = session.store().await?;
     let set = store.open_set(INSTANCE, &manifest.id)?;
     let verified = run::verify_set(&session.reporter, &set, &mut run::Known::new(), &session.cancel).await?;
     println!(

@@ -210,7 +210,10 @@ async fn next_id(session: &Session) -> Result<SetId> {
     let journals = std::fs::read_dir(session.dirs.runs()).into_iter().flatten().flatten();
     let runs = journals.filter_map(|entry| entry.path().file_stem()?.to_str()?.parse::<SetId>().ok()).max();
     // A store that cannot be read has its error soon, where a run fails for it.
-    let store = session.config.stores.first().and_then(|store| Store::open(&store.to).ok());
+    let store = match session.config.stores.first() {
+        Some(store) => Store::configured(store, false).await.ok(),
+        None => None,
+    };
     let stored = match store {
         Some(store) => {
             let instance = session.instance().to_owned();

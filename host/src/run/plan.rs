@@ -31,7 +31,7 @@ pub(super) async fn make(session: &Session) -> Result<Plan> {
     let access = Access::resolve(&session.config.application).await?;
     let application = access.connect()?;
     let parts = session.parts().await?;
-    let store = session.store()?;
+    let store = session.store().await?;
     refuse_copies_without_a_lock(session, &parts)?;
     refuse_the_wrong_order(session, &parts)?;
     Ok(Plan { access, application, parts, store })

@@ -101,7 +101,7 @@ async fn give_back(session: &Session, runs: &[Undo<'_>], patience: Duration) -> 
 
 async fn clean(session: &Session, runs: &[Undo<'_>]) -> Result<()> {
     let parts = session.parts().await?;
-    let store = session.store()?;
+    let store = session.store().await?;
     lease::clear(&store, session.instance()).await;
     let mut failures = Vec::new();
     for run in runs {

@@ -63,14 +63,14 @@ impl Session {
     ///
     /// # Errors
     /// If it cannot be opened.
-    pub fn store(&self) -> Result<Store> {
+    pub async fn store(&self) -> Result<Store> {
         let store = self
             .config
             .stores
             .first()
             .ok_or("no store")
             .or_error(ErrorKind::Config, || "the configuration names no [[store]]")?;
-        Store::open_or_create(&store.to)
+        Store::configured(store, true).await
     }
 
     /// Wait for the application to be given back by `release`. When that takes long, it is told on every channel.

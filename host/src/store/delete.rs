@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use super::backend::{MARKER, Store, set_dir};
-use super::error::{failed, failed_io};
-use super::list::is_known_name;
-use super::local;
+use super::MARKER;
+use super::error::failed_io;
+use super::list::{is_known_name, is_rest};
+use super::open::{Store, set_dir};
 use crate::archive::set::MANIFEST;
 use crate::archive::{SetId, check_name};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,16 +34,16 @@ impl Store {
     /// deleted.
     pub fn delete(&self, instance: &str, id: &SetId) -> Result<()> {
         let dir = set_dir(instance, id)?;
-        let path = self.set_path(instance, id);
-        if !path.is_dir() {
+        if !self.has_set(&dir)? {
             return self.remove_records(instance, id);
         }
         self.refuse_strangers(&dir)?;
-        self.mark(&dir)?;
         let cannot = |e| failed_io(e, format!("cannot delete the set {id} from the store {}", self.location()));
-        local::sync_dir(&path).map_err(cannot)?;
+        // One that is there is that of an earlier attempt.
+        let _marked = self.mark(&dir)?;
+        self.backend.settle(&dir).map_err(cannot)?;
         self.remove_file(&format!("{dir}/{MANIFEST}"))?;
-        local::sync_dir(&path).map_err(cannot)?;
+        self.backend.settle(&dir).map_err(cannot)?;
         self.remove_rest(instance, id)?;
         self.remove_records(instance, id)
     }
@@ -53,8 +53,16 @@ impl Store {
     /// # Errors
     /// `Conflict` if it is published, or if its directory holds what bkhost did not make; `Store` if it cannot be removed.
     pub fn abandon(&self, instance: &str, id: &SetId) -> Result<()> {
-        set_dir(instance, id)?;
-        if self.set_path(instance, id).is_dir() { self.remove_rest(instance, id) } else { Ok(()) }
+        let dir = set_dir(instance, id)?;
+        if self.has_set(&dir)? { self.remove_rest(instance, id) } else { Ok(()) }
+    }
+
+    /// Whether there is anything of a set.
+    fn has_set(&self, dir: &str) -> Result<bool> {
+        let entries = self.backend.entries(dir);
+        entries
+            .map(|entries| entries.is_some())
+            .map_err(|e| failed_io(e, format!("cannot list {dir} in the store {}", self.location())))
     }
 
     /// Removes what interrupted runs of this machine left unpublished before the run `before`. The caller holds the
@@ -69,11 +77,10 @@ impl Store {
             let Some(id) = name.parse::<SetId>().ok().filter(|id| is_dir && id < before) else { continue };
             let dir = set_dir(instance, &id)?;
             let names = self.names(&dir)?;
-            let has = |name: &str| names.iter().any(|(n, _)| n == name);
-            if has(MANIFEST) || !(names.is_empty() || has(MARKER)) {
+            if !is_rest(names.iter().map(|(name, _)| name.as_str())) {
                 continue;
             }
-            if let Some(host) = self.marked_by(&dir).filter(|host| *host != local::host_name()) {
+            if let Some(host) = self.marked_by(&dir).filter(|host| *host != super::host_name()) {
                 swept.left.push((id, format!("a run on the host `{host}` may be writing it")));
                 continue;
             }
@@ -86,14 +93,13 @@ impl Store {
     }
 
     fn marked_by(&self, dir: &str) -> Option<String> {
-        let bytes = self.wait(self.op.read(&format!("{dir}/{MARKER}"))).ok()?;
-        serde_json::from_slice::<Marker>(&bytes.to_vec()).ok().map(|marker| marker.host)
+        let bytes = self.backend.get(&format!("{dir}/{MARKER}"), 64 << 10).ok()??;
+        serde_json::from_slice::<Marker>(&bytes).ok().map(|marker| marker.host)
     }
 
     /// Removes the files of a set without a manifest, the marker last, then its directory.
     pub(super) fn remove_rest(&self, instance: &str, id: &SetId) -> Result<()> {
         let dir = set_dir(instance, id)?;
-        let path = self.set_path(instance, id);
         let names = self.names(&dir)?;
         if names.iter().any(|(name, _)| name == MANIFEST) {
             return Err(Error::new(ErrorKind::Conflict, format!("the set {id} is published"))
@@ -103,18 +109,16 @@ impl Store {
         for (name, _) in names.iter().filter(|(name, _)| name != MARKER) {
             self.remove_file(&format!("{dir}/{name}"))?;
         }
+        let cannot = |e| failed_io(e, format!("cannot remove {dir} from the store {}", self.location()));
+        self.backend.forget_uploads(&dir).map_err(cannot)?;
         self.remove_file(&format!("{dir}/{MARKER}"))?;
-        match local::remove_dir(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(failed_io(e, format!("cannot remove {} from the store", path.display())))
-            }
-            _ => Ok(()),
-        }
+        self.backend.remove_dir(&dir).map_err(cannot)
     }
 
     fn remove_file(&self, path: &str) -> Result<()> {
-        self.wait(self.op.delete(path))
-            .map_err(|e| failed(e, format!("cannot delete {path} from the store {}", self.location())))
+        self.backend
+            .remove(path)
+            .map_err(|e| failed_io(e, format!("cannot delete {path} from the store {}", self.location())))
     }
 
     fn refuse_strangers(&self, dir: &str) -> Result<()> {

@@ -1,32 +1,18 @@
 //! Failures of a store, told so that the operator knows what to do.
 
-use std::error::Error as StdError;
+use std::error::Error as _;
 use std::io;
 
 use crate::error::{Error, ErrorKind};
 
-/// A failure of opendal; `message` says what was being done.
-pub(super) fn failed(error: opendal::Error, message: String) -> Error {
-    if error.kind() == opendal::ErrorKind::ConditionNotMatch {
-        return Error::new(ErrorKind::Conflict, message)
-            .hint("it exists, or has changed meanwhile: nothing that a store holds is ever overwritten")
-            .because(error);
-    }
-    match io_cause(&error) {
-        Some(cause) => told(io::Error::new(cause.kind(), cause.to_string()), cause.raw_os_error(), message),
-        None => Error::new(ErrorKind::Store, message).because(error),
-    }
-}
-
-/// A failure of the operating system; `message` says what was being done.
-pub(super) fn failed_io(error: io::Error, message: String) -> Error {
-    let code = error.raw_os_error();
-    told(error, code, message)
-}
-
-fn told(cause: io::Error, code: Option<i32>, message: String) -> Error {
+/// A failure of the operating system, or of a server; `message` says what was being done.
+pub(super) fn failed_io(cause: io::Error, message: String) -> Error {
     use rustix::io::Errno;
-    let hint = match code.map(Errno::from_raw_os_error) {
+    // One of ours knows what sort of failure it is, and what to do.
+    if let Some(known) = cause.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        return Error::new(known.kind(), message).because(cause);
+    }
+    let hint = match cause.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOSPC) => Some("the store is full: make room, or prune old sets (`bkhost prune --keep-last N`)"),
         Some(Errno::DQUOT) => Some("the quota of the store is used up: raise it, or prune old sets"),
         Some(Errno::ROFS) => {
@@ -44,18 +30,6 @@ fn told(cause: io::Error, code: Option<i32>, message: String) -> Error {
         Some(hint) => error.hint(hint),
         None => error,
     }
-}
-
-/// The operating system's error below one of opendal's, which knows no full disk.
-fn io_cause(error: &opendal::Error) -> Option<&io::Error> {
-    let mut next: Option<&(dyn StdError + 'static)> = error.source();
-    while let Some(cause) = next {
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            return Some(io);
-        }
-        next = cause.source();
-    }
-    None
 }
 
 /// Our error as one that [`io::Write`] and [`io::Read`] can return.

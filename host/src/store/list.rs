@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::backend::{MARKER, Store, set_dir};
-use super::error::failed;
+use super::{MARKER, part_of};
+use super::backend::{Entry, EntryKind};
+use super::error::failed_io;
 use super::object::ObjectReader;
+use super::open::{Store, set_dir};
 use super::records::SetRecords;
-use super::write::MANIFEST_PART;
 use crate::archive::set::{self, MANIFEST, ObjectRecord, SetManifest, check_object_name};
 use crate::archive::{Keys, SetId, check_name};
 use crate::error::{Error, ErrorKind, Result};
@@ -76,7 +77,7 @@ impl StoredSet {
                 format!("the set {} has no object `{}`", self.manifest.id, file.escape_debug()),
             ));
         }
-        ObjectReader::open(&self.store, format!("{}/{file}", self.dir))
+        ObjectReader::open(&self.store, &format!("{}/{file}", self.dir))
     }
 
     /// The sets that a restore of this part needs besides this one, the oldest first.
@@ -178,35 +179,31 @@ impl Store {
     /// What a set is worth.
     fn look(&self, instance: &str, id: &SetId) -> Result<SetState> {
         let dir = set_dir(instance, id)?;
-        let names = self.names(&dir)?;
-        let has = |name: &str| names.iter().any(|(n, is_dir)| n == name && !is_dir);
-        if names.is_empty() {
-            let exists = self.root.join(&dir).is_dir();
-            // An empty directory: a run died between making it and marking it, or a deletion before its last step.
-            return if exists {
-                Ok(SetState::Unpublished)
-            } else {
-                Err(Error::new(ErrorKind::NotFound, format!("the store {} has no set {id}", self.location()))
-                    .hint(format!("`bkhost list` shows the sets of `{instance}`")))
-            };
-        }
-        if !has(MANIFEST) {
-            return Ok(if has(MARKER) {
+        let entries = self.backend.entries(&dir);
+        let entries =
+            entries.map_err(|e| failed_io(e, format!("cannot list {dir} in the store {}", self.location())))?;
+        let Some(entries) = entries else {
+            return Err(Error::new(ErrorKind::NotFound, format!("the store {} has no set {id}", self.location()))
+                .hint(format!("`bkhost list` shows the sets of `{instance}`")));
+        };
+        let is_manifest = |entry: &Entry| entry.name == MANIFEST && entry.kind != EntryKind::Directory;
+        if !entries.iter().any(is_manifest) {
+            return Ok(if is_rest(entries.iter().map(|entry| entry.name.as_str())) {
                 SetState::Unpublished
             } else {
                 SetState::Damaged(format!("its {MANIFEST} is missing"))
             });
         }
-        match self.manifest(&dir, instance, id) {
+        match self.manifest(&entries, instance, id) {
             Ok(manifest) => Ok(SetState::Proved(Box::new(manifest))),
             Err(e) if e.kind() == ErrorKind::Damaged => Ok(SetState::Damaged(with_cause(&e))),
             Err(e) => Err(e),
         }
     }
 
-    fn manifest(&self, dir: &str, instance: &str, id: &SetId) -> Result<SetManifest> {
+    fn manifest(&self, entries: &[Entry], instance: &str, id: &SetId) -> Result<SetManifest> {
         let manifest = self.read_manifest(instance, id)?;
-        self.check_objects(dir, &manifest)?;
+        check_objects(entries, &manifest)?;
         Ok(manifest)
     }
 
@@ -246,13 +243,14 @@ impl Store {
     /// A set of which one part is needed.
     fn base(&self, instance: &str, id: &SetId, part: &str) -> Result<StoredSet> {
         let dir = set_dir(instance, id)?;
-        if !self.names(&dir)?.iter().any(|(name, _)| name == MANIFEST) {
+        let entries = self.entries(&dir)?;
+        if !entries.iter().any(|entry| entry.name == MANIFEST) {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no set {id}")));
         }
         let manifest = self.read_manifest(instance, id)?;
         let record =
             manifest.part(part).ok_or_else(|| Error::new(ErrorKind::Damaged, format!("it has no part `{part}`")))?;
-        record.objects.iter().try_for_each(|object| self.check_object(&dir, object))?;
+        record.objects.iter().try_for_each(|object| check_object(&entries, object))?;
         Ok(StoredSet { store: self.clone(), dir, manifest })
     }
 
@@ -260,12 +258,16 @@ impl Store {
     fn read_manifest(&self, instance: &str, id: &SetId) -> Result<SetManifest> {
         let dir = set_dir(instance, id)?;
         let path = format!("{dir}/{MANIFEST}");
-        let cannot = |e| failed(e, format!("cannot read {path} in the store {}", self.location()));
-        if self.wait(self.op.stat(&path)).map_err(cannot)?.content_length() > MAX_MANIFEST {
+        let cannot = |e| failed_io(e, format!("cannot read {path} in the store {}", self.location()));
+        let bytes = self
+            .backend
+            .get(&path, MAX_MANIFEST.saturating_add(1))
+            .map_err(cannot)?
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no set {id}")))?;
+        if bytes.len() as u64 > MAX_MANIFEST {
             return Err(Error::new(ErrorKind::Damaged, "its manifest is far too large"));
         }
-        let bytes = self.wait(self.op.read(&path)).map_err(cannot)?;
-        let manifest = set::open(&bytes.to_vec())?;
+        let manifest = set::open(&bytes)?;
         if manifest.id != *id || manifest.instance != instance {
             return Err(Error::new(
                 ErrorKind::Damaged,
@@ -274,34 +276,38 @@ impl Store {
         }
         Ok(manifest)
     }
+}
 
-    /// Checks that exactly the objects of a manifest are there, in their sizes.
-    pub(super) fn check_objects(&self, dir: &str, manifest: &SetManifest) -> Result<()> {
-        manifest.objects().try_for_each(|object| self.check_object(dir, object))?;
-        for (name, is_dir) in self.names(dir)? {
-            let known = is_known_name(&name) && !is_dir;
-            if known && check_object_name(&name).is_ok() && !manifest.objects().any(|object| object.file == name) {
-                return Err(Error::new(ErrorKind::Damaged, format!("{name} is there, but not in the manifest")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that an object is there, in its size.
-    fn check_object(&self, dir: &str, object: &ObjectRecord) -> Result<()> {
-        let damaged = |what: String| Err(Error::new(ErrorKind::Damaged, what));
-        let path = format!("{dir}/{}", object.file);
-        match self.wait(self.op.stat(&path)) {
-            Ok(meta) if meta.is_file() && meta.content_length() == object.bytes => Ok(()),
-            Ok(meta) if meta.is_file() => {
-                let (is, was) = (meta.content_length(), object.bytes);
-                damaged(format!("{} has {is} bytes instead of {was}", object.file))
-            }
-            Ok(_) => damaged(format!("{} is not a file", object.file)),
-            Err(e) if e.kind() == opendal::ErrorKind::NotFound => damaged(format!("{} is missing", object.file)),
-            Err(e) => Err(failed(e, format!("cannot look at {path} in the store {}", self.location()))),
+/// Checks that exactly the objects of a manifest are there, in their sizes.
+pub(super) fn check_objects(entries: &[Entry], manifest: &SetManifest) -> Result<()> {
+    manifest.objects().try_for_each(|object| check_object(entries, object))?;
+    for entry in entries.iter().filter(|entry| entry.kind != EntryKind::Directory) {
+        let name = &entry.name;
+        if check_object_name(name).is_ok() && !manifest.objects().any(|object| object.file == *name) {
+            return Err(Error::new(ErrorKind::Damaged, format!("{name} is there, but not in the manifest")));
         }
     }
+    Ok(())
+}
+
+/// Checks that an object is there, in its size.
+fn check_object(entries: &[Entry], object: &ObjectRecord) -> Result<()> {
+    let damaged = |what: String| Err(Error::new(ErrorKind::Damaged, what));
+    match entries.iter().find(|entry| entry.name == object.file).map(|entry| entry.kind) {
+        Some(EntryKind::File(bytes)) if bytes == object.bytes => Ok(()),
+        Some(EntryKind::File(bytes)) => {
+            damaged(format!("{} has {bytes} bytes instead of {}", object.file, object.bytes))
+        }
+        Some(EntryKind::Directory | EntryKind::Other) => damaged(format!("{} is not a file", object.file)),
+        None => damaged(format!("{} is missing", object.file)),
+    }
+}
+
+/// Whether files of these names are what a run left that did not come to its end. An empty directory: it died before it
+/// marked it, or a deletion did before its last step.
+pub(super) fn is_rest<'a>(mut names: impl Iterator<Item = &'a str> + Clone) -> bool {
+    let marked = names.clone().all(|name| name == part_of(MARKER)) || names.clone().any(|name| name == MARKER);
+    marked && names.all(|name| name != MANIFEST)
 }
 
 /// Makes damaged what records say is, and what builds on it. The oldest first.
@@ -333,7 +339,8 @@ fn base_of<'a>(manifest: &'a SetManifest, part: &str) -> Option<&'a SetId> {
 
 /// Whether bkhost could have given a file in a set's directory this name.
 pub(super) fn is_known_name(name: &str) -> bool {
-    matches!(name, MANIFEST | MANIFEST_PART | MARKER) || check_object_name(name).is_ok()
+    let whole = name.strip_suffix(".part").unwrap_or(name);
+    matches!(whole, MANIFEST | MARKER) || check_object_name(name).is_ok()
 }
 
 fn with_cause(error: &Error) -> String {

@@ -1,5 +1,7 @@
 //! Where sets live: `<root>/<instance>/<set id>/{<objects>, manifest.json}`.
 //!
+//! A place is a directory of this machine or a bucket that speaks S3; what differs between them is behind `backend`.
+//!
 //! The rules, in one place:
 //! - A set exists only once its manifest does, which is written last and atomically. Until then a marker,
 //!   `in-progress`, says that what is there is a run's unfinished work; a set with neither is damaged.
@@ -19,15 +21,30 @@ mod error;
 mod list;
 mod local;
 mod object;
+mod open;
 mod records;
 pub mod retention;
+mod s3;
 #[cfg(test)]
 mod tests;
 mod write;
 
-pub use backend::{Store, check_location};
 pub use delete::Swept;
 pub use list::{SetEntry, SetState, StoredSet};
 pub use object::{ObjectReader, ObjectWriter};
+pub use open::{Store, check_location};
 pub use records::{Author, Record, RecordKind, Records, SetRecords, Skipped};
 pub use write::SetWriter;
+
+/// The file that says that a set is not complete.
+const MARKER: &str = "in-progress";
+
+/// Where a small file is written before it gets its name.
+fn part_of(name: &str) -> String {
+    format!("{name}.part")
+}
+
+/// The machine's name, for the marker of an unfinished set.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -6,18 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{ErrorKind as IoKind, Write};
 
-use futures_util::{StreamExt, stream};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Unit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::backend::Store;
-use super::error::{failed, failed_io};
-use super::local;
-use super::object::ObjectWriter;
+use super::backend::{Entry, EntryKind};
+use super::error::failed_io;
+use super::open::Store;
 use crate::archive::{SetId, check_name};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
@@ -27,8 +24,6 @@ const RECORDS: &str = "records";
 const VERSION: u32 = 1;
 /// Larger is no record.
 const MAX: u64 = 256 << 10;
-/// So many are read at once: a bucket answers each after a while.
-const AT_ONCE: usize = 16;
 /// So many of one set and kind can be made within as many milliseconds.
 const TRIES: u32 = 1000;
 
@@ -90,7 +85,7 @@ impl Author {
     /// This process.
     #[must_use]
     pub fn own() -> Self {
-        Self { host: local::host_name(), user: user(), bkhost: env!("CARGO_PKG_VERSION").to_owned() }
+        Self { host: super::host_name(), user: user(), bkhost: env!("CARGO_PKG_VERSION").to_owned() }
     }
 }
 
@@ -260,34 +255,18 @@ impl Store {
     pub fn record(&self, instance: &str, record: &Record) -> Result<Record> {
         let dir = records_dir(instance)?;
         let cannot = |e| failed_io(e, format!("cannot make {dir} in the store {}", self.location()));
-        for path in [self.root.join(instance), self.root.join(&dir)] {
-            match local::make_dir(&path) {
-                Err(e) if e.kind() != IoKind::AlreadyExists => return Err(cannot(e)),
-                _ => {}
-            }
-        }
+        self.backend.make_dir(&dir).map_err(cannot)?;
         let mut record = Record { at: to_millis(record.at), ..record.clone() };
         for _ in 0..TRIES {
-            let bytes = serde_json::to_vec_pretty(&record)
+            let mut bytes = serde_json::to_vec_pretty(&record)
                 .or_error(ErrorKind::Internal, || "cannot express a record as JSON")?;
+            bytes.push(b'\n');
             let path = format!("{dir}/{}", record.file());
-            match ObjectWriter::create(self, path.clone()) {
-                Err(e) if e.kind() == ErrorKind::Conflict => {}
-                Err(e) => return Err(e),
-                Ok(mut object) => {
-                    let cannot = |e| failed_io(e, format!("cannot write {path} in the store {}", self.location()));
-                    object.write_all(&bytes).and_then(|()| object.write_all(b"\n")).map_err(cannot)?;
-                    match object.finish() {
-                        // Somebody was quicker.
-                        Err(e) if e.kind() == ErrorKind::Conflict => {}
-                        Err(e) => return Err(e),
-                        Ok(_) => {
-                            local::sync_dir(&self.root.join(&dir)).map_err(cannot)?;
-                            return Ok(record);
-                        }
-                    }
-                }
+            let written = self.backend.put(&path, &bytes);
+            if written.map_err(|e| failed_io(e, format!("cannot write {path} in the store {}", self.location())))? {
+                return Ok(record);
             }
+            // Somebody was quicker.
             record.at = record.at.checked_add(1.millisecond()).or_error(ErrorKind::Internal, || "the end of time")?;
         }
         Err(Error::new(ErrorKind::Conflict, format!("there are too many records of set {} of this moment", record.set)))
@@ -300,41 +279,43 @@ impl Store {
     /// told in the result.
     pub fn records(&self, instance: &str) -> Result<Records> {
         let dir = records_dir(instance)?;
-        let names: Vec<String> = self.names(&dir)?.into_iter().map(|(name, _)| name).collect();
-        let paths: Vec<String> = names.iter().map(|name| format!("{dir}/{name}")).collect();
-        let read = stream::iter(&paths).map(|path| self.read_small(path)).buffered(AT_ONCE).collect::<Vec<_>>();
+        let entries = self.entries(&dir)?;
+        let is_small = |kind: EntryKind| matches!(kind, EntryKind::File(bytes) if bytes <= MAX);
+        let small = |entry: &&Entry| is_small(entry.kind) && parse_name(&entry.name).is_some();
+        let paths: Vec<String> = entries.iter().filter(small).map(|entry| format!("{dir}/{}", entry.name)).collect();
+        let mut contents = self.get_all(&paths, MAX).into_iter();
         let mut records = Records::default();
-        for ((name, path), bytes) in names.iter().zip(&paths).zip(self.wait(read)) {
+        for entry in &entries {
+            let (name, path) = (&entry.name, format!("{dir}/{}", entry.name));
             let named = parse_name(name);
             let skipped = |why: &str| Skipped {
                 path: path.clone(),
                 set: named.as_ref().map(|(set, _)| set.clone()),
                 why: why.to_owned(),
             };
-            let bytes = match bytes {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) if named.is_none() => {
-                    records.skipped.push(skipped("it is no record"));
-                    continue;
-                }
-                Ok(None) => {
-                    records.skipped.push(skipped("it is no file, or far too large for a record"));
-                    continue;
-                }
+            if named.is_none() {
+                records.skipped.push(skipped("it is no record"));
+                continue;
+            }
+            if !is_small(entry.kind) {
+                records.skipped.push(skipped("it is no file, or far too large for a record"));
+                continue;
+            }
+            let bytes = match contents.next() {
+                Some(Ok(Some(bytes))) => bytes,
                 // Removed meanwhile.
-                Err(e) if e.kind() == opendal::ErrorKind::NotFound => continue,
-                Err(e) => return Err(failed(e, format!("cannot read {path} in the store {}", self.location()))),
+                Some(Ok(None)) | None => continue,
+                Some(Err(e)) => return Err(failed_io(e, format!("cannot read {path} in the store {}", self.location()))),
             };
-            match (&named, serde_json::from_slice::<Record>(&bytes)) {
-                (None, _) => records.skipped.push(skipped("it is no record")),
-                (Some(_), Err(_)) => records.skipped.push(skipped("it cannot be read")),
-                (Some(_), Ok(record)) if record.version != VERSION => {
+            match serde_json::from_slice::<Record>(&bytes) {
+                Err(_) => records.skipped.push(skipped("it cannot be read")),
+                Ok(record) if record.version != VERSION => {
                     records.skipped.push(skipped("a newer bkhost wrote it"));
                 }
-                (Some(_), Ok(record)) if record.file() != *name => {
+                Ok(record) if record.file() != *name => {
                     records.skipped.push(skipped("it tells of something else than its name"));
                 }
-                (Some(_), Ok(record)) => records.list.push(record),
+                Ok(record) => records.list.push(record),
             }
         }
         records.list.sort_by(|a, b| a.at.cmp(&b.at).then_with(|| a.file().cmp(&b.file())));
@@ -348,14 +329,10 @@ impl Store {
     pub fn remove_record(&self, instance: &str, record: &Record) -> Result<()> {
         let dir = records_dir(instance)?;
         let path = format!("{dir}/{}", record.file());
-        self.wait(self.op.delete(&path))
-            .map_err(|e| failed(e, format!("cannot delete {path} from the store {}", self.location())))?;
-        match local::sync_dir(&self.root.join(&dir)) {
-            Err(e) if e.kind() != IoKind::NotFound => {
-                Err(failed_io(e, format!("cannot delete {path} from the store {}", self.location())))
-            }
-            _ => Ok(()),
-        }
+        self.backend
+            .remove(&path)
+            .and_then(|()| self.backend.settle(&dir))
+            .map_err(|e| failed_io(e, format!("cannot delete {path} from the store {}", self.location())))
     }
 
     /// Removes the records of a set that is gone. What cannot be read as one stays.
@@ -365,15 +342,6 @@ impl Store {
     pub(super) fn remove_records(&self, instance: &str, set: &SetId) -> Result<()> {
         let records = self.records(instance)?;
         records.list.iter().filter(|record| record.set == *set).try_for_each(|r| self.remove_record(instance, r))
-    }
-
-    /// The content of a small object; none if it is something else.
-    async fn read_small(&self, path: &str) -> opendal::Result<Option<Vec<u8>>> {
-        let meta = self.op.stat(path).await?;
-        if !meta.is_file() || meta.content_length() > MAX {
-            return Ok(None);
-        }
-        Ok(Some(self.op.read(path).await?.to_vec()))
     }
 }
 

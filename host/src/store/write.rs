@@ -1,15 +1,13 @@
 //! Writing a set: begin, objects, publish; or abandon.
 
-use super::backend::{MARKER, Store, set_dir};
-use super::error::{failed, failed_io};
-use super::local;
+use super::MARKER;
+use super::error::failed_io;
+use super::list::check_objects;
 use super::object::{ObjectReader, ObjectWriter};
+use super::open::{Store, set_dir};
 use crate::archive::set::{self, MANIFEST, SetManifest, check_object_name};
 use crate::archive::{Keys, SetId};
 use crate::error::{Error, ErrorKind, Result};
-
-/// Where the manifest is written before it is renamed.
-pub(super) const MANIFEST_PART: &str = "manifest.json.part";
 
 /// A set that is being written. Dropped without [`SetWriter::publish`] or [`SetWriter::abandon`] it stays in the store as
 /// an unpublished rest, for [`Store::sweep`].
@@ -29,40 +27,31 @@ impl Store {
     pub fn begin(&self, instance: &str, id: &SetId) -> Result<SetWriter> {
         let dir = set_dir(instance, id)?;
         let cannot = |e| failed_io(e, format!("cannot begin the set {id} in the store {}", self.location()));
-        match local::make_dir(&self.root.join(instance)) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(cannot(e)),
-            _ => {}
+        let taken = || {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("the store {} already has something of the id {id}", self.location()),
+            )
+            .hint("nothing that a store holds is ever overwritten; begin a new run")
+        };
+        if !self.backend.make_dir(&dir).map_err(cannot)? || !self.mark(&dir)? {
+            return Err(taken());
         }
-        let path = self.set_path(instance, id);
-        match local::make_dir(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!("the store {} already has something of the id {id}", self.location()),
-                )
-                .hint("nothing that a store holds is ever overwritten; begin a new run"));
-            }
-            Err(e) => return Err(cannot(e)),
-            Ok(()) => {}
-        }
-        let set = SetWriter { store: self.clone(), instance: instance.to_owned(), id: id.clone(), dir };
-        set.store.mark(&set.dir)?;
-        local::sync_dir(&path).map_err(cannot)?;
-        Ok(set)
+        self.backend.settle(&dir).map_err(cannot)?;
+        Ok(SetWriter { store: self.clone(), instance: instance.to_owned(), id: id.clone(), dir })
     }
 
-    /// Writes the marker of an unfinished set, with who is at it.
-    pub(super) fn mark(&self, dir: &str) -> Result<()> {
+    /// Writes the marker of an unfinished set, with who is at it: false if there is one.
+    pub(super) fn mark(&self, dir: &str) -> Result<bool> {
         let marker = serde_json::json!({
-            "host": local::host_name(),
+            "host": super::host_name(),
             "pid": std::process::id(),
             "since": jiff::Timestamp::now().to_string(),
         });
         let path = format!("{dir}/{MARKER}");
-        self.wait(self.op.write(&path, format!("{marker}\n").into_bytes()))
-            .map_err(|e| failed(e, format!("cannot write {path} in the store {}", self.location())))?;
-        let path = self.root.join(path);
-        local::restrict(&path).map_err(|e| failed_io(e, format!("cannot set the mode of {}", path.display())))
+        self.backend
+            .put(&path, format!("{marker}\n").as_bytes())
+            .map_err(|e| failed_io(e, format!("cannot write {path} in the store {}", self.location())))
     }
 }
 
@@ -85,7 +74,7 @@ impl SetWriter {
     /// `Config` for a name that no object can have, `Conflict` if it exists, `Store` if it cannot be made.
     pub fn object(&self, file: &str) -> Result<ObjectWriter> {
         check_object_name(file)?;
-        ObjectWriter::create(&self.store, format!("{}/{file}", self.dir))
+        ObjectWriter::create(&self.store, &format!("{}/{file}", self.dir))
     }
 
     /// Reads back an object that was finished.
@@ -94,7 +83,7 @@ impl SetWriter {
     /// `Damaged` if it is not there, `Store` if it cannot be read.
     pub fn read(&self, file: &str) -> Result<ObjectReader> {
         check_object_name(file)?;
-        ObjectReader::open(&self.store, format!("{}/{file}", self.dir))
+        ObjectReader::open(&self.store, &format!("{}/{file}", self.dir))
     }
 
     /// Makes the set a backup: checks that exactly the manifest's objects are there in their sizes, then writes the
@@ -108,24 +97,17 @@ impl SetWriter {
             return Err(Error::new(ErrorKind::Internal, format!("the manifest is not that of the set {}", self.id)));
         }
         let bytes = set::seal(manifest)?;
-        self.store.check_objects(&self.dir, manifest)?;
-        let location = self.store.location();
-        let cannot_io = |e| failed_io(e, format!("cannot publish the set {} in the store {location}", self.id));
-        let cannot = |e| failed(e, format!("cannot publish the set {} in the store {location}", self.id));
-        let path = self.store.set_path(&self.instance, &self.id);
-        let (part, whole) = (format!("{}/{MANIFEST_PART}", self.dir), format!("{}/{MANIFEST}", self.dir));
-        if self.store.wait(self.store.op.exists(&whole)).map_err(cannot)? {
+        check_objects(&self.store.entries(&self.dir)?, manifest)?;
+        let backend = &self.store.backend;
+        let published = backend
+            .put(&format!("{}/{MANIFEST}", self.dir), &bytes)
+            .map_err(|e| failed_io(e, format!("cannot publish the set {} in the store {}", self.id, self.store.location())))?;
+        if !published {
             return Err(Error::new(ErrorKind::Conflict, format!("the set {} is already published", self.id)));
         }
-        self.store.wait(self.store.op.write(&part, bytes)).map_err(cannot)?;
-        local::restrict(&path.join(MANIFEST_PART)).map_err(cannot_io)?;
-        // The objects' names have to be on disk before the manifest that vouches for them.
-        local::sync_dir(&path).map_err(cannot_io)?;
-        self.store.wait(self.store.op.rename(&part, &whole)).map_err(cannot)?;
-        local::sync_dir(&path).map_err(cannot_io)?;
         // From here on the set is published. A marker that stays does not change that.
-        let _ = self.store.wait(self.store.op.delete(&format!("{}/{MARKER}", self.dir)));
-        let _ = local::sync_dir(&path);
+        let _ = backend.remove(&format!("{}/{MARKER}", self.dir));
+        let _ = backend.settle(&self.dir);
         Ok(())
     }
 

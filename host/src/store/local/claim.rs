@@ -1,0 +1,108 @@
+//! Small files that several hosts compete for, changed only by whoever knows what they held.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Larger is no lease.
+const MAX: u64 = 64 << 10;
+/// How long another host may be at it. A change takes milliseconds; a file server may be slow.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the file holds, if there is one.
+pub(super) fn held(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    super::found(File::open(path).and_then(|mut file| read(&mut file)))
+}
+
+/// Changes the file from `old` (none: there is none) to `new` (none: remove it).
+///
+/// Hosts that share the directory through a file system whose `flock` reaches all of them (NFS version 4, a cluster file
+/// system) are kept apart; so are processes of one host.
+pub(super) fn change(path: &Path, old: Option<&[u8]>, new: Option<&[u8]>) -> io::Result<bool> {
+    let dir = path.parent().unwrap_or(path);
+    super::existing(super::make_dir(dir))?;
+    match (old, new) {
+        (None, Some(new)) => create(dir, path, new),
+        (None, None) => Ok(!path.exists()),
+        (Some(old), new) => replace(dir, path, old, new),
+    }
+}
+
+fn read(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A file of its own with this content, on disk.
+fn draft(dir: &Path, bytes: &[u8]) -> io::Result<tempfile::TempPath> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let (now, next) = (jiff::Timestamp::now().as_nanosecond(), NEXT.fetch_add(1, Ordering::Relaxed));
+    // Not by `tempfile`, whose errors no longer say what the system's was.
+    let path = dir.join(format!(".lease-{}-{now}-{next}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let draft = tempfile::TempPath::try_from_path(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(draft)
+}
+
+fn create(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    // Whole or not at all: linked under its name once it is written, and only if nothing has that name.
+    match std::fs::hard_link(draft(dir, bytes)?, path) {
+        Ok(()) => super::sync_dir(dir).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        // A file system without hard links.
+        Err(_) => match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(mut file) => {
+                file.write_all(bytes)?;
+                file.sync_all()?;
+                super::sync_dir(dir).map(|()| true)
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(e) => Err(e),
+        },
+    }
+}
+
+fn replace(dir: &Path, path: &Path, old: &[u8], new: Option<&[u8]>) -> io::Result<bool> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        if let Err(e) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            if e != rustix::io::Errno::WOULDBLOCK {
+                return Err(e.into());
+            }
+            if Instant::now() >= end {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "another host keeps it locked"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        }
+        // Whoever had it before has put another file in its place.
+        let held = file.metadata()?;
+        match std::fs::metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => {}
+            Ok(_) => continue,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        }
+        if read(&mut file)? != old {
+            return Ok(false);
+        }
+        match new {
+            Some(new) => draft(dir, new)?.persist(path)?,
+            None => std::fs::remove_file(path)?,
+        }
+        return super::sync_dir(dir).map(|()| true);
+    }
+}
