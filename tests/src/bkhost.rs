@@ -128,12 +128,14 @@ impl Bkhost {
 
     /// Write the configuration: the instance, the store, and these tables.
     pub fn config(&self, tables: &[&str]) {
-        let text = format!(
-            "[instance]\nname = \"{}\"\n\n{}\n[[store]]\nto = \"{}\"\n",
-            self.instance,
-            tables.join("\n"),
-            self.path("backups").display()
-        );
+        let store = format!("[[store]]\nto = \"{}\"\n", self.path("backups").display());
+        self.config_for(tables, &[&store]);
+    }
+
+    /// Write the configuration: the instance, these tables, and these stores.
+    pub fn config_for(&self, tables: &[&str], stores: &[&str]) {
+        let text =
+            format!("[instance]\nname = \"{}\"\n\n{}\n{}", self.instance, tables.join("\n"), stores.join("\n"));
         std::fs::write(self.path("bkhost.toml"), text).unwrap();
     }
 

@@ -21,6 +21,7 @@ pub mod p4d;
 mod postgres;
 mod proxy;
 mod running;
+pub mod s3;
 mod simulator;
 mod tree;
 mod uml;

@@ -270,7 +270,7 @@ impl Checker<'_> {
                 return Err(self.wrong(&at(key), &format!("`{key}` of a store must be a word")));
             }
         }
-        self.positive(&at("timeout"), store.timeout.0.is_zero())
+        self.positive(&at("timeout"), store.timeout.is_some_and(|time| time.0.is_zero()))
     }
 
     fn archive(&self, config: &Config) -> Result<()> {

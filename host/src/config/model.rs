@@ -228,12 +228,12 @@ pub struct StoreConfig {
     /// With `encryption = "aws-kms"`: the key's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<String>,
-    /// A request on which nothing moves for so long has failed.
-    #[serde(default = "store_timeout")]
-    pub timeout: Span,
-    /// A failed request is repeated for so long.
-    #[serde(default = "retry_for")]
-    pub retry_for: Span,
+    /// A request on which nothing moves for so long has failed. Default: 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// A failed request is repeated for so long. Default: 2m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_for: Option<Span>,
 }
 
 impl StoreConfig {
@@ -252,8 +252,8 @@ impl StoreConfig {
             storage_class: None,
             encryption: None,
             kms_key: None,
-            timeout: store_timeout(),
-            retry_for: retry_for(),
+            timeout: None,
+            retry_for: None,
         }
     }
 }
@@ -338,12 +338,4 @@ fn max_lock_time() -> Span {
 
 fn max_skew() -> Span {
     Span::from_secs(60)
-}
-
-fn store_timeout() -> Span {
-    Span::from_secs(60)
-}
-
-fn retry_for() -> Span {
-    Span::from_secs(2 * 60)
 }

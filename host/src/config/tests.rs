@@ -63,7 +63,7 @@ fn wrong_flags_are_named() {
     assert!(message(&Flags { plugin: "My Plugin.wasm".into(), ..flags(&[]) }).starts_with("--plugin My Plugin.wasm: "));
     assert!(message(&Flags { name: Some("UP".into()), ..flags(&[]) }).starts_with("--name UP: "));
     assert!(
-        message(&Flags { to: "s3://b/p".into(), ..flags(&[]) })
+        message(&Flags { to: "gs://b/p".into(), ..flags(&[]) })
             .starts_with("--to gs://b/p: stores of the kind `gs://`")
     );
     assert!(message(&Flags { state: Some("x".into()), ..flags(&[]) }).starts_with("--state x: "));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{MARKER, part_of};
+use super::{MARKER, is_draft};
 use super::backend::{Entry, EntryKind};
 use super::error::failed_io;
 use super::object::ObjectReader;
@@ -306,7 +306,7 @@ fn check_object(entries: &[Entry], object: &ObjectRecord) -> Result<()> {
 /// Whether files of these names are what a run left that did not come to its end. An empty directory: it died before it
 /// marked it, or a deletion did before its last step.
 pub(super) fn is_rest<'a>(mut names: impl Iterator<Item = &'a str> + Clone) -> bool {
-    let marked = names.clone().all(|name| name == part_of(MARKER)) || names.clone().any(|name| name == MARKER);
+    let marked = names.clone().all(is_draft) || names.clone().any(|name| name == MARKER);
     marked && names.all(|name| name != MANIFEST)
 }
 
@@ -339,8 +339,7 @@ fn base_of<'a>(manifest: &'a SetManifest, part: &str) -> Option<&'a SetId> {
 
 /// Whether bkhost could have given a file in a set's directory this name.
 pub(super) fn is_known_name(name: &str) -> bool {
-    let whole = name.strip_suffix(".part").unwrap_or(name);
-    matches!(whole, MANIFEST | MARKER) || check_object_name(name).is_ok()
+    matches!(name, MANIFEST | MARKER) || is_draft(name) || check_object_name(name).is_ok()
 }
 
 fn with_cause(error: &Error) -> String {

@@ -39,9 +39,12 @@ pub use write::SetWriter;
 /// The file that says that a set is not complete.
 const MARKER: &str = "in-progress";
 
-/// Where a small file is written before it gets its name.
-fn part_of(name: &str) -> String {
-    format!("{name}.part")
+/// What the names begin with under which small files are written before they get their own.
+const DRAFT: &str = ".put-";
+
+/// Whether a file is one that was never finished.
+fn is_draft(name: &str) -> bool {
+    name.strip_prefix(DRAFT).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
 }
 
 /// The machine's name, for the marker of an unfinished set.

@@ -293,6 +293,9 @@ impl Store {
                 set: named.as_ref().map(|(set, _)| set.clone()),
                 why: why.to_owned(),
             };
+            if named.is_none() && super::is_draft(name) {
+                continue;
+            }
             if named.is_none() {
                 records.skipped.push(skipped("it is no record"));
                 continue;

@@ -304,7 +304,7 @@ fn rests_are_swept_and_nothing_else() {
         publish(store, proved).unwrap();
         let writer = store.begin(INSTANCE, &id(rest)).unwrap();
         writer.object("home.tar.zst").unwrap().finish().unwrap();
-        fs::write(root.join(INSTANCE).join(rest).join("manifest.json.part"), b"half").unwrap();
+        fs::write(root.join(INSTANCE).join(rest).join(".put-1-2-3"), b"half").unwrap();
         fs::create_dir(root.join(INSTANCE).join(empty)).unwrap();
         store.begin(INSTANCE, &id(foreign)).unwrap();
         fs::write(root.join(INSTANCE).join(foreign).join("in-progress"), br#"{"host":"elsewhere.example"}"#).unwrap();

@@ -9,30 +9,30 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A request or a response.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// The first line, without its end.
-    pub(super) start: String,
+    pub(crate) start: String,
     /// Names as they came.
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Message {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The status of a response.
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.start.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// A response.
-    pub(super) fn response(status: u16, kind: &str, body: &str) -> Self {
+    pub(crate) fn response(status: u16, kind: &str, body: &str) -> Self {
         Self {
             start: format!("HTTP/1.1 {status} Status"),
             headers: vec![("Content-Type".to_owned(), kind.to_owned())],
@@ -41,7 +41,11 @@ impl Message {
     }
 
     /// Read one from a connection; none if it ends before it begins.
-    pub(super) fn read(stream: &TcpStream) -> io::Result<Option<Self>> {
+    pub(crate) fn read(stream: &TcpStream) -> io::Result<Option<Self>> {
+        Self::read_some(stream, true)
+    }
+
+    fn read_some(stream: &TcpStream, body: bool) -> io::Result<Option<Self>> {
         stream.set_read_timeout(Some(LIMIT))?;
         let mut reader = BufReader::new(stream);
         let mut message = Self { start: line(&mut reader)?, ..Self::default() };
@@ -52,6 +56,9 @@ impl Message {
             let line = line(&mut reader)?;
             let Some((name, value)) = line.split_once(':') else { break };
             message.headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+        if !body {
+            return Ok(Some(message));
         }
         if message.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
             loop {
@@ -76,7 +83,7 @@ impl Message {
     }
 
     /// Write it. `announce` more bytes than there are make a reply that breaks off.
-    pub(super) fn write(&self, mut stream: &TcpStream, announce: usize) -> io::Result<()> {
+    pub(crate) fn write(&self, mut stream: &TcpStream, announce: usize) -> io::Result<()> {
         stream.set_write_timeout(Some(LIMIT))?;
         let mut bytes = format!("{}\r\n", self.start).into_bytes();
         for (name, value) in &self.headers {
@@ -90,11 +97,26 @@ impl Message {
         stream.write_all(&bytes)
     }
 
+    /// Write only what announces it, as the answer to a HEAD.
+    pub(crate) fn write_head(&self, mut stream: &TcpStream) -> io::Result<()> {
+        let mut text = format!("{}\r\n", self.start);
+        for (name, value) in self.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("connection")) {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str("Connection: close\r\n\r\n");
+        stream.write_all(text.as_bytes())
+    }
+
     /// Send it as a request; the response.
-    pub(super) fn send(&self, to: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn send(&self, to: SocketAddr) -> io::Result<Self> {
+        self.send_as(to, false)
+    }
+
+    /// As [`Message::send`]; the answer to a HEAD has no body.
+    pub(crate) fn send_as(&self, to: SocketAddr, head: bool) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&to, LIMIT)?;
         self.write(&stream, 0)?;
-        Self::read(&stream)?.ok_or_else(|| io::Error::other("no response"))
+        Self::read_some(&stream, !head)?.ok_or_else(|| io::Error::other("no response"))
     }
 }
 
@@ -105,7 +127,7 @@ fn line(reader: &mut impl BufRead) -> io::Result<String> {
 }
 
 /// `application/x-www-form-urlencoded`.
-pub(super) fn encode(parameters: &[(&str, &str)]) -> String {
+pub(crate) fn encode(parameters: &[(&str, &str)]) -> String {
     let text = |text: &str| -> String {
         text.bytes()
             .map(|byte| match byte {
@@ -118,7 +140,7 @@ pub(super) fn encode(parameters: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
-pub(super) fn decode(form: &str) -> Vec<(String, String)> {
+pub(crate) fn decode(form: &str) -> Vec<(String, String)> {
     let text = |text: &str| -> String {
         let mut bytes = Vec::new();
         let mut rest = text.bytes();

@@ -1,7 +1,7 @@
 //! A stand-in for AWS: moto, with a proxy in front of it that plays what moto does not (see [`Fault`], [`States`]).
 
 mod faults;
-mod http;
+pub(crate) mod http;
 mod moto;
 mod proxy;
 mod reply;
@@ -13,6 +13,12 @@ pub use states::{States, Step};
 
 use moto::Moto;
 use proxy::Proxy;
+
+/// The address of the moto that the tests share.
+#[track_caller]
+pub(crate) fn moto_address() -> std::net::SocketAddr {
+    moto::shared().address()
+}
 
 /// The region that all tests work in.
 pub const REGION: &str = "us-east-1";

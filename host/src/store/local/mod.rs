@@ -7,13 +7,14 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::backend::{Backend, Entry, EntryKind, Sink, Source};
-use super::part_of;
+use super::DRAFT;
 
 /// So much is written at once: large enough that system calls do not matter.
 const CHUNK: usize = 1 << 20;
@@ -97,19 +98,21 @@ impl Backend for Local {
         if fs::symlink_metadata(&whole).is_ok() {
             return Ok(false);
         }
-        // What a crash left of an earlier attempt is written over: nothing reads it.
-        let part = self.path(&part_of(path));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        // The names that are there already are on disk before this one, which may vouch for them.
-        sync_parent(&whole)?;
-        let made = rename_new(&part, &whole)?;
-        if !made {
-            fs::remove_file(&part)?;
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let (now, next) = (jiff::Timestamp::now().as_nanosecond(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let draft = whole.with_file_name(format!("{DRAFT}{}-{now}-{next}", std::process::id()));
+        let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            // The names that are there already are on disk before this one, which may vouch for them.
+            sync_parent(&whole)?;
+            rename_new(&draft, &whole)
+        });
+        if !matches!(written, Ok(true)) {
+            let _ = fs::remove_file(&draft);
         }
         sync_parent(&whole)?;
-        Ok(made)
+        written
     }
 
     fn get(&self, path: &str, max: u64) -> io::Result<Option<Vec<u8>>> {

@@ -31,6 +31,10 @@ use crate::capability::{Keys, Secret, SecretSource, aws_secrets, choose_tls};
 use crate::config::{Encryption, StoreConfig};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 
+/// A request on which nothing moves for so long has failed, if the configuration says nothing else.
+const STALL: Duration = Duration::from_secs(60);
+/// A failed request is repeated for so long, if the configuration says nothing else.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// What a lease holds that was given back: an object that is replaced can be competed for, one that is deleted not.
 const RELEASED: &[u8] = b"{}\n";
 /// A lease is not waited for: whoever renews it tries again soon.
@@ -130,8 +134,8 @@ impl S3 {
             place,
             region,
             keys,
-            stall: config.timeout.0,
-            patience: config.retry_for.0,
+            stall: stall(config),
+            patience: config.retry_for.map_or(PATIENCE, |time| time.0),
             unconditional: AtomicBool::new(false),
         };
         Ok(Self {
@@ -318,6 +322,10 @@ impl S3 {
     }
 }
 
+fn stall(config: &StoreConfig) -> Duration {
+    config.timeout.map_or(STALL, |time| time.0)
+}
+
 /// The connection's rules, as for everything that bkhost asks: no redirects, no proxy from the environment.
 fn http(config: &StoreConfig, place: &Place) -> Result<reqwest::Client> {
     choose_tls();
@@ -325,7 +333,7 @@ fn http(config: &StoreConfig, place: &Place) -> Result<reqwest::Client> {
         .user_agent(concat!("bkhost/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .connect_timeout(config.timeout.0.min(Duration::from_secs(10)))
+        .connect_timeout(stall(config).min(Duration::from_secs(10)))
         .pool_idle_timeout(Duration::from_secs(5));
     if !place.tls() {
         builder = builder.tls_certs_only([]);
