@@ -21,6 +21,7 @@ mod names;
 mod object;
 mod part;
 mod path;
+mod settle;
 mod stream;
 mod tar;
 #[cfg(test)]
@@ -34,10 +35,11 @@ pub use entry::{Attributes, Entry, Kind, Time};
 pub use exclude::Exclude;
 pub use index::{IndexEntry, IndexReader};
 pub use mirror::{Copied, MirrorOptions, Pass, mirror};
-pub use names::{MAX_NAMES, Named, show};
+pub use names::{MAX_NAMES, Named, escape, show, unescape};
 pub use object::{ObjectRecord, ObjectRole};
 pub use part::{
-    ExtractOptions, Extracted, OwnersBy, PartObjects, PartOptions, PartSummary, Source, SourceSummary, extract_part,
-    verify_part, verify_stored, write_part,
+    ExtractOptions, Extracted, OwnersBy, PartObjects, PartOptions, PartSummary, Selection, Source, SourceSummary,
+    extract_part, extract_paths, read_index, verify_part, verify_stored, write_part,
 };
+pub use settle::{Settled, Standing, remove_tree, settle, settle_metadata, standing};
 pub use stream::{StreamReader, StreamSummary, read_stream, verify_stream, write_stream};

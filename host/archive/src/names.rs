@@ -58,3 +58,53 @@ pub fn show(path: &[u8]) -> String {
     }
     text
 }
+
+/// A path as text that [`unescape`] reads back: a backslash is doubled, control characters and what is not UTF-8 become
+/// `\xNN`.
+#[must_use]
+pub fn escape(path: &[u8]) -> String {
+    let mut text = String::with_capacity(path.len());
+    let hex = |text: &mut String, bytes: &[u8]| {
+        for byte in bytes {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    };
+    for chunk in path.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                c if c.is_control() => hex(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()),
+                c => text.push(c),
+            }
+        }
+        hex(&mut text, chunk.invalid());
+    }
+    text
+}
+
+/// The path that [`escape`] wrote; `None` if a backslash begins something else.
+#[must_use]
+pub fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut path = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    loop {
+        match rest {
+            [] => return Some(path),
+            [b'\\', b'\\', more @ ..] => {
+                path.push(b'\\');
+                rest = more;
+            }
+            [b'\\', b'x', high, low, more @ ..] => {
+                path.push(digit(*high)? << 4 | digit(*low)?);
+                rest = more;
+            }
+            [b'\\', ..] => return None,
+            [byte, more @ ..] => {
+                path.push(*byte);
+                rest = more;
+            }
+        }
+    }
+}

@@ -14,6 +14,7 @@ use rustix::io::{Errno, pwrite};
 use super::blame::PartObjects;
 use super::metadata::{Metadata, apply};
 use super::scan::{Fault, Visitor, scan, wrong};
+use super::select::{Selection, Wanted};
 use super::write::file_name;
 use crate::control::Control;
 use crate::entry::{Attributes, Entry, Kind};
@@ -22,9 +23,10 @@ use crate::fs::dirs::{DirStack, Listing, open_below, open_dir, reopen};
 use crate::fs::failed;
 use crate::fs::owners::Owners;
 use crate::fs::place::Place;
+use crate::fs::status::Status;
 use crate::index::IndexEntry;
 use crate::names::{Named, show};
-use crate::path::{below, split};
+use crate::path::{below, join, split};
 use crate::tar::reader::Item;
 
 /// Whom files are given to.
@@ -57,6 +59,8 @@ pub struct Extracted {
     pub attributes_not_set: Named,
     /// Device nodes that this user may not make.
     pub not_made: Named,
+    /// Entries of users or groups whose names this machine does not know: they got the archived numbers.
+    pub owners_unknown: Named,
 }
 
 /// Writes the archived source `source` into the empty directory `into`: a tree's content directly into it (and the
@@ -76,14 +80,33 @@ pub fn extract_part(
     options: &ExtractOptions,
     control: &Control,
 ) -> Result<Extracted> {
-    extract(&mut object, &mut index, objects, source, into.as_fd(), options, control)
+    extract((&mut object, &mut index), objects, source, None, into.as_fd(), options, control)
+}
+
+/// Writes what was chosen of an archive into the empty directory `into`, each entry under its whole path; directories on
+/// the way to it with what the archive knows of them. `aside`, an empty directory on the same file system, is needed
+/// meanwhile. The whole archive is read and checked all the same.
+///
+/// # Errors
+/// As [`extract_part`].
+pub fn extract_paths(
+    mut object: impl Read + Send,
+    mut index: impl Read + Send,
+    objects: &PartObjects<'_>,
+    selection: &Selection,
+    (into, aside): (impl AsFd, impl AsFd),
+    options: &ExtractOptions,
+    control: &Control,
+) -> Result<Extracted> {
+    let chosen = Some((selection, aside.as_fd()));
+    extract((&mut object, &mut index), objects, "", chosen, into.as_fd(), options, control)
 }
 
 fn extract(
-    object: &mut (dyn Read + Send),
-    index: &mut (dyn Read + Send),
+    (object, index): (&mut (dyn Read + Send), &mut (dyn Read + Send)),
     objects: &PartObjects<'_>,
     source: &str,
+    chosen: Option<(&Selection, BorrowedFd<'_>)>,
     into: BorrowedFd<'_>,
     options: &ExtractOptions,
     control: &Control,
@@ -96,6 +119,8 @@ fn extract(
         directories: Vec::new(),
         root,
         source,
+        chosen,
+        by_name: options.owners == OwnersBy::Name,
         owners: if options.owners == OwnersBy::Name { Owners::load()? } else { Owners::default() },
         open: None,
         done: Extracted::default(),
@@ -122,7 +147,10 @@ fn refuse_if_not_empty(root: &OwnedFd) -> Result<()> {
 struct Extractor<'a> {
     root: OwnedFd,
     source: &'a str,
+    /// Only these entries, and where what is needed for others is kept aside.
+    chosen: Option<(&'a Selection, BorrowedFd<'a>)>,
     owners: Owners,
+    by_name: bool,
     stack: DirStack,
     /// The directories that are open, the tree's own first: they get their times when nothing more comes into them.
     directories: Vec<Restored>,
@@ -144,6 +172,21 @@ struct Restored {
 impl Visitor for Extractor<'_> {
     fn begin(&mut self, item: &Item, line: &IndexEntry) -> Result<(), Fault> {
         let entry = &item.entry;
+        if let Some((selection, aside)) = self.chosen {
+            return match selection.wants(&entry.path, entry.kind) {
+                Wanted::No => Ok(()),
+                Wanted::Held(number) => {
+                    let restored = self.owned(entry, line, entry.path.clone());
+                    self.make(restored, &aside.try_clone_to_owned().map_err(kept_aside)?, number.to_string().as_bytes())
+                }
+                Wanted::Yes => {
+                    let restored = self.owned(entry, line, entry.path.clone());
+                    self.done.entries = self.done.entries.saturating_add(1);
+                    self.go_towards(split(&restored.path).0)?;
+                    self.make_here(restored)
+                }
+            };
+        }
         let Some(rest) = below(&entry.path, self.source.as_bytes()) else {
             self.leave_all()?;
             return Ok(());
@@ -164,7 +207,7 @@ impl Visitor for Extractor<'_> {
         } else if self.done.entries > 1 {
             return Err(wrong(&entry.path, "the archive has it twice"));
         }
-        self.make(restored)
+        self.make_here(restored)
     }
 
     fn content(&mut self, offset: u64, mut bytes: &[u8]) -> Result<()> {
@@ -202,10 +245,25 @@ impl Extractor<'_> {
         Err(wrong(path, "its directory does not come before it"))
     }
 
+    /// The same where not every directory is in the archive: those above a source's name are not.
+    fn go_towards(&mut self, parent: &[u8]) -> Result<(), Fault> {
+        while self.directories.last().is_some_and(|top| below(parent, &top.path).is_none()) {
+            self.leave()?;
+        }
+        loop {
+            let top = self.directories.last().map_or(&b""[..], |top| top.path.as_slice());
+            let Some(rest) = below(parent, top).filter(|rest| !rest.is_empty()) else { return Ok(()) };
+            let name = rest.split(|b| *b == b'/').next().unwrap_or_default();
+            let path = join(top, name);
+            let status = Status::of(&self.root).map_err(|e| failed("read the status of", b"", e))?;
+            self.make_here(plain_directory(path, &status))?;
+        }
+    }
+
     /// Completes the directory on top.
     fn leave(&mut self) -> Result<()> {
         let Some(restored) = self.directories.pop() else { return Ok(()) };
-        let directory = if self.directories.is_empty() { self.stack.top().cloned() } else { self.stack.pop() };
+        let directory = if self.stack.depth() > 1 { self.stack.pop() } else { self.stack.top().cloned() };
         let directory = directory.map_err(|e| failed("go back up from the directory", &restored.path, e))?;
         self.give(&Place::open(&directory), &restored)
     }
@@ -218,35 +276,40 @@ impl Extractor<'_> {
     }
 
     /// Makes an entry in the directory on top.
-    fn make(&mut self, restored: Restored) -> Result<(), Fault> {
+    fn make_here(&mut self, restored: Restored) -> Result<(), Fault> {
+        let directory = self.stack.top().cloned().map_err(|e| failed("write", &restored.path, e))?;
+        let name = split(&restored.path).1.to_vec();
+        self.make(restored, &directory, &name)
+    }
+
+    /// Makes an entry as `name` of an open directory, which for a directory has to be the one on top.
+    fn make(&mut self, restored: Restored, directory: &OwnedFd, name: &[u8]) -> Result<(), Fault> {
         let (entry, path) = (&restored.entry, restored.path.as_slice());
-        let name = split(path).1;
-        let directory = self.stack.top().cloned().map_err(|e| failed("write", path, e))?;
         let private = Mode::RUSR | Mode::WUSR;
         let made = match entry.kind {
             Kind::Directory => {
-                mkdirat(&directory, name, Mode::RWXU).map_err(|e| twice(path, e))?;
-                let opened = open_dir(&directory, name).and_then(|made| self.stack.push(made).map(|_| ()));
+                mkdirat(directory, name, Mode::RWXU).map_err(|e| twice(path, e))?;
+                let opened = open_dir(directory, name).and_then(|made| self.stack.push(made).map(|_| ()));
                 opened.map_err(|e| failed("open", path, e))?;
                 self.directories.push(restored);
                 return Ok(());
             }
             Kind::File => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = openat(&directory, name, flags, private).map_err(|e| twice(path, e))?;
+                let file = openat(directory, name, flags, private).map_err(|e| twice(path, e))?;
                 // The end may be a hole.
                 ftruncate(&file, entry.size).map_err(|e| failed("write", path, e))?;
                 self.open = Some((restored, file));
                 return Ok(());
             }
-            Kind::Hardlink => return self.hard_link(entry, &directory, name, path),
-            Kind::Symlink => symlinkat(entry.link.as_deref().unwrap_or_default(), &directory, name),
-            Kind::Fifo => mknodat(&directory, name, FileType::Fifo, private, 0),
-            Kind::CharDevice => mknodat(&directory, name, FileType::CharacterDevice, private, device(entry)),
-            Kind::BlockDevice => mknodat(&directory, name, FileType::BlockDevice, private, device(entry)),
+            Kind::Hardlink => return self.hard_link(entry, directory, name, path),
+            Kind::Symlink => symlinkat(entry.link.as_deref().unwrap_or_default(), directory, name),
+            Kind::Fifo => mknodat(directory, name, FileType::Fifo, private, 0),
+            Kind::CharDevice => mknodat(directory, name, FileType::CharacterDevice, private, device(entry)),
+            Kind::BlockDevice => mknodat(directory, name, FileType::BlockDevice, private, device(entry)),
         };
         match made {
-            Ok(()) => Ok(self.give(&Place::name(&directory, name), &restored)?),
+            Ok(()) => Ok(self.give(&Place::name(directory, name), &restored)?),
             Err(Errno::PERM) if entry.device.is_some() => {
                 self.done.not_made.push(path);
                 Ok(())
@@ -260,8 +323,14 @@ impl Extractor<'_> {
         let Some(target) = target.filter(|target| !target.is_empty()) else {
             return Err(wrong(&entry.path, "it is a hard link to something outside of its source"));
         };
-        let (parent, first) = split(target);
-        let linked = open_below(&self.root, parent).and_then(|d| linkat(&d, first, directory, name, AtFlags::empty()));
+        let aside = self.chosen.and_then(|(selection, aside)| Some((selection.held(target)?, aside)));
+        let linked = match aside {
+            Some((number, aside)) => linkat(aside, number.to_string(), directory, name, AtFlags::empty()),
+            None => {
+                let (parent, first) = split(target);
+                open_below(&self.root, parent).and_then(|d| linkat(&d, first, directory, name, AtFlags::empty()))
+            }
+        };
         match linked {
             Ok(()) => Ok(()),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::PERM) => {
@@ -292,14 +361,16 @@ impl Extractor<'_> {
     }
 
     /// Whom an entry, and the lines of its ACLs, belong to here. The tables are empty when numbers count.
-    fn owned(&self, entry: &Entry, line: &IndexEntry, path: Vec<u8>) -> Restored {
-        let (mut uid, mut gid) = (entry.uid, entry.gid);
-        if let Some(known) = entry.user.as_deref().and_then(|user| self.owners.uid(user)) {
-            uid = known;
+    fn owned(&mut self, entry: &Entry, line: &IndexEntry, path: Vec<u8>) -> Restored {
+        let user = entry.user.as_deref().filter(|_| self.by_name);
+        let group = entry.group.as_deref().filter(|_| self.by_name);
+        let (known_user, known_group) =
+            (user.map(|name| self.owners.uid(name)), group.map(|name| self.owners.gid(name)));
+        if known_user == Some(None) || known_group == Some(None) {
+            self.done.owners_unknown.push(&path);
         }
-        if let Some(known) = entry.group.as_deref().and_then(|group| self.owners.gid(group)) {
-            gid = known;
-        }
+        let uid = known_user.flatten().unwrap_or(entry.uid);
+        let gid = known_group.flatten().unwrap_or(entry.gid);
         let user = |id| line.acl_users.get(&id).and_then(|name| self.owners.uid(name)).unwrap_or(id);
         let group = |id| line.acl_groups.get(&id).and_then(|name| self.owners.gid(name)).unwrap_or(id);
         let mut attributes = entry.attributes.clone();
@@ -308,6 +379,29 @@ impl Extractor<'_> {
         }
         Restored { entry: entry.clone(), path, uid, gid, attributes }
     }
+}
+
+/// A directory that is not in the archive.
+fn plain_directory(path: Vec<u8>, like: &Status) -> Restored {
+    let entry = Entry {
+        path: path.clone(),
+        kind: Kind::Directory,
+        mode: 0o755,
+        uid: like.uid,
+        gid: like.gid,
+        user: None,
+        group: None,
+        size: 0,
+        mtime: like.mtime,
+        link: None,
+        device: None,
+        attributes: Attributes::default(),
+    };
+    Restored { entry, path, uid: like.uid, gid: like.gid, attributes: Attributes::default() }
+}
+
+fn kept_aside(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, "could not keep a file aside").because(error)
 }
 
 fn device(entry: &Entry) -> Dev {

@@ -6,6 +6,7 @@ mod fixture;
 mod hostile;
 mod mirror;
 mod moving;
+mod paths;
 mod random;
 mod round_trip;
 mod streams;
