@@ -41,5 +41,5 @@ pub use part::{
     ExtractOptions, Extracted, OwnersBy, PartObjects, PartOptions, PartSummary, Selection, Source, SourceSummary,
     extract_part, extract_paths, read_index, verify_part, verify_stored, write_part,
 };
-pub use settle::{Settled, Standing, remove_tree, settle, settle_metadata, standing};
+pub use settle::{Settled, Standing, changed_at, remove_tree, settle, settle_metadata, standing};
 pub use stream::{StreamReader, StreamSummary, read_stream, verify_stream, write_stream};

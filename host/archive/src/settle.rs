@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, openat, readlinka
 use rustix::io::{Errno, pread};
 
 use crate::control::Control;
-use crate::entry::Kind;
+use crate::entry::{Kind, Time};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::attributes::AttributeReader;
 use crate::fs::dirs::{Listing, open_below, open_dir, reopen};
@@ -54,11 +54,19 @@ pub fn settle(from: impl AsFd, into: impl AsFd, replace: bool, control: &Control
     Ok(settling.done)
 }
 
-/// Gives a directory the owner, mode, times and attributes of another.
+/// When the content of an open file or directory last changed.
 ///
 /// # Errors
 /// `Io`.
-pub fn settle_metadata(from: impl AsFd, into: impl AsFd) -> Result<()> {
+pub fn changed_at(file: impl AsFd) -> Result<Time> {
+    Status::of(file).map(|status| status.mtime).map_err(|e| failed("read the status of", b"", e))
+}
+
+/// Gives a directory the owner, mode and attributes of another, and this time of its last change.
+///
+/// # Errors
+/// `Io`.
+pub fn settle_metadata(from: impl AsFd, into: impl AsFd, mtime: Time) -> Result<()> {
     let (from, into) = (from.as_fd(), into.as_fd());
     let read = |e| failed("read the attributes of", b"", e);
     let status = Status::of(from).map_err(read)?;
@@ -67,7 +75,7 @@ pub fn settle_metadata(from: impl AsFd, into: impl AsFd) -> Result<()> {
         uid: status.uid,
         gid: status.gid,
         mode: Some(status.mode),
-        mtime: status.mtime,
+        mtime,
         attributes: &attributes,
         directory: true,
     };

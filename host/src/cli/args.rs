@@ -91,6 +91,13 @@ pub(super) struct RestoreArgs {
     /// Default: the original place
     #[arg(long, value_name = "[PART=]TARGET")]
     pub to: Vec<String>,
+    /// Only this file, or this directory with all that is in it, of the one part that is chosen: a path as `bkhost ls`
+    /// prints it, below --to (a directory, whatever the part is) or below the original place. May be repeated
+    #[arg(long, value_name = "PATH")]
+    pub path: Vec<String>,
+    /// With --path: files take the place of files that are there
+    #[arg(long, requires = "path")]
+    pub replace: bool,
     /// Whom files are given to: the user and group of the archived name, where this machine has them, or the archived
     /// numbers
     #[arg(long, value_name = "BY", default_value = "name")]
@@ -98,6 +105,9 @@ pub(super) struct RestoreArgs {
     /// Print the steps, and what would refuse them, and take none
     #[arg(long)]
     pub plan: bool,
+    /// Restore also the parts that a restore of this set has completed which did not come to its end
+    #[arg(long)]
+    pub again: bool,
     /// The instance's name, instead of being asked for it
     #[arg(long, value_name = "NAME")]
     pub confirm: Option<String>,
@@ -158,6 +168,19 @@ pub(super) enum Command {
     Show {
         /// The set's id, or `latest`
         id: String,
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the files of a part of a set: what `restore --path` can be given
+    Ls {
+        /// The set's id, or `latest`
+        id: String,
+        /// Only what is at or below this path
+        path: Option<String>,
+        /// The part, if there are several
+        #[arg(long, value_name = "PART")]
+        part: Option<String>,
         /// Which store.
         #[command(flatten)]
         place: Place,

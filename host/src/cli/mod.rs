@@ -9,6 +9,7 @@ mod context;
 mod demo;
 mod guard;
 mod list;
+mod ls;
 mod notify;
 mod output;
 mod plan;
@@ -62,6 +63,7 @@ async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
         Command::Run { dry_run: true, adhoc } | Command::Plan { adhoc } => plan::plan(&context, &adhoc).await,
         Command::Check { adhoc } => check::check(&context, &adhoc).await,
         Command::List { place } => list::list(&context, &place).await,
+        Command::Ls { id, path, part, place } => ls::ls(&context, &id, part.as_deref(), path.as_deref(), &place).await,
         Command::Show { id, place } => show::show(&context, &id, &place).await,
         Command::Verify { id, place, all: _ } => verify::verify(&context, id.as_deref(), &place).await,
         Command::Restore(args) => restore::restore(&context, args).await,

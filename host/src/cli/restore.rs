@@ -24,7 +24,14 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Exit
     }
     let session = context.session(opened.config_for(&set.manifest)?)?;
     let parts = session.parts().await?;
-    let request = RestoreRequest { parts: args.part, to: args.to, owners: args.owners.into() };
+    let request = RestoreRequest {
+        parts: args.part,
+        to: args.to,
+        paths: run::typed_paths(&args.path)?,
+        replace: args.replace,
+        owners: args.owners.into(),
+        again: args.again,
+    };
     let plan = RestorePlan::make(&session, &set, &parts, &request).await?;
     let id = set.manifest.id.to_string();
     print(context, &set.manifest.id, &plan)?;
@@ -58,6 +65,18 @@ fn print(context: &Context, id: &SetId, plan: &RestorePlan<'_>) -> Result<()> {
     output::line(format!("restore of set {id}:"));
     for (n, step) in steps.iter().enumerate() {
         output::line(format!("{:>3}. {}", n.saturating_add(1), told(step)));
+        if let Some(at) = step.done {
+            output::line(format!(
+                "       SKIPPED: restored at {at:.0} already, by a restore that was interrupted (--again restores it again)"
+            ));
+            continue;
+        }
+        for path in &step.paths {
+            output::line(format!(
+                "       only {path}{}",
+                if step.replace { ", in place of what is there" } else { "" }
+            ));
+        }
         for (set, file, bytes) in &step.objects {
             let of = if set == id { String::new() } else { format!(" of set {set}") };
             output::line(format!("       reads {file}{of} ({})", units::human_bytes(*bytes)));

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::chain::{Chain, Link};
 use super::proof::{part_objects, watched};
 use crate::archive::set::ObjectRole;
-use crate::archive::{ExtractOptions, StreamReader, extract_part};
+use crate::archive::{ExtractOptions, Extracted, StreamReader, extract_part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Archived, Item};
 use crate::report::{Level, Phase, Reporter};
@@ -31,11 +31,22 @@ impl ArchivedPart {
             Error::new(ErrorKind::NotFound, format!("the set `{}` is not one of this restore", set.escape_debug()))
         })
     }
+}
 
-    fn warn(&self, part: &str, what: &str, named: &crate::archive::Named) {
+/// Tell what could not be given to some of what was extracted.
+pub(super) fn warn_of(reporter: &Reporter, part: &str, extracted: &Extracted) {
+    for (named, what) in [
+        (&extracted.owners_not_set, "could not be given their owners (this takes root)"),
+        (
+            &extracted.owners_unknown,
+            "belong to users or groups that this machine does not know: they got the archived numbers",
+        ),
+        (&extracted.attributes_not_set, "could not be given all of their attributes"),
+        (&extracted.not_made, "are device nodes, which this user may not make"),
+    ] {
         if let Some(first) = named.names.first() {
             let text = format!("{} entries {what}, such as {first}", named.total);
-            self.reporter.message(Level::Warning, Some(part), text);
+            reporter.message(Level::Warning, Some(part), text);
         }
     }
 }
@@ -65,9 +76,7 @@ impl Archived for ArchivedPart {
             &self.options,
             &control,
         )?;
-        self.warn(&part.name, "could not be given their owners (this takes root)", &extracted.owners_not_set);
-        self.warn(&part.name, "could not be given all of their attributes", &extracted.attributes_not_set);
-        self.warn(&part.name, "are device nodes, which this user may not make", &extracted.not_made);
+        warn_of(&self.reporter, &part.name, &extracted);
         Ok(extracted.entries)
     }
 

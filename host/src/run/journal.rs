@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::{self, When};
 use super::identity::ProcessId;
+use super::restore::Partial;
 use crate::application::Held;
 use crate::archive::id::SetId;
 use crate::archive::set::SnapshotRecord;
@@ -112,9 +113,42 @@ pub enum Record {
         /// The part.
         part: String,
     },
+    /// This is the journal of a restore.
+    Restore {
+        /// Of this set.
+        set: SetId,
+    },
+    /// A part is about to be restored. Undone by removing the directory that is written to meanwhile; without one it is for
+    /// the strategy to undo.
+    Restoring {
+        /// The part.
+        part: String,
+        /// Where to, as the plan shows it.
+        to: String,
+        /// The directory that is written to meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        partial: Option<Partial>,
+    },
+    /// All of a part is in that directory, and comes into its place now: this is gone on with, not undone.
+    Settling {
+        /// The part.
+        part: String,
+        /// When what is restored last changed at its top, in decimal seconds since 1970.
+        changed: String,
+    },
+    /// A part is restored.
+    Restored {
+        /// The part.
+        part: String,
+    },
+    /// What was made of a part is removed.
+    Cleared {
+        /// The part.
+        part: String,
+    },
     /// The run is over and left nothing to undo.
     Ended {
-        /// Whether it published a set.
+        /// Whether it published a set, or restored all that it was to.
         ok: bool,
     },
 }
@@ -142,7 +176,7 @@ pub struct FrozenRecord {
 
 impl Record {
     /// The names of all sorts of records.
-    pub const KINDS: [&'static str; 16] = [
+    pub const KINDS: [&'static str; 21] = [
         "begun",
         "taken-over",
         "application",
@@ -158,6 +192,11 @@ impl Record {
         "undone",
         "abandoned",
         "given-up",
+        "restore",
+        "restoring",
+        "settling",
+        "restored",
+        "cleared",
         "ended",
     ];
 
@@ -180,6 +219,11 @@ impl Record {
             Self::Undone { .. } => "undone",
             Self::Abandoned { .. } => "abandoned",
             Self::GivenUp { .. } => "given-up",
+            Self::Restore { .. } => "restore",
+            Self::Restoring { .. } => "restoring",
+            Self::Settling { .. } => "settling",
+            Self::Restored { .. } => "restored",
+            Self::Cleared { .. } => "cleared",
             Self::Ended { .. } => "ended",
         }
     }

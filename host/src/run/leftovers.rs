@@ -2,6 +2,7 @@
 //! way of undoing.
 
 use crate::application::Held;
+use crate::archive::SetId;
 use crate::archive::set::SnapshotRecord;
 
 use super::identity::ProcessId;
@@ -39,6 +40,8 @@ pub(super) struct Leftovers {
     pub publishing: bool,
     /// The set is published: snapshots and objects belong to it.
     pub published: bool,
+    /// It is not a run, but a restore of this set. What it left is told by `restore::past`.
+    pub restore: Option<SetId>,
     /// The run ended and left nothing.
     pub ended: bool,
 }
@@ -83,6 +86,8 @@ impl Leftovers {
             Record::Abandoned { store } => self.stores.retain(|left| left != store),
             Record::Publishing => self.publishing = true,
             Record::Published => self.published = true,
+            Record::Restore { set } => self.restore = Some(set.clone()),
+            Record::Restoring { .. } | Record::Settling { .. } | Record::Restored { .. } | Record::Cleared { .. } => {}
             Record::Ended { .. } => self.ended = true,
         }
     }

@@ -10,6 +10,7 @@ use super::keeper::JournalKeeper;
 use super::lease;
 use super::leftovers::Leftovers;
 use super::lock::InstanceLock;
+use super::restore;
 use super::session::Session;
 use super::undo::{Undo, combine};
 use crate::archive::SetId;
@@ -48,8 +49,16 @@ pub async fn recover(session: &Session) -> Result<Recovered> {
 /// As [`recover`], for a caller that holds the instance's lock.
 pub(super) async fn recover_locked(session: &Session) -> Result<Recovered> {
     let mut recovered = Recovered::default();
-    let open = open_runs(session, &mut recovered.damaged)?;
+    let (restores, open) = open_runs(session, &mut recovered.damaged)?;
+    let mut uncleaned = Vec::new();
+    for (id, path) in restores {
+        match restore::recover(session, &id, Arc::new(Journal::reopen(&path)?)).await {
+            Ok(()) => recovered.undone.push(id),
+            Err(error) => uncleaned.push(error),
+        }
+    }
     if open.is_empty() {
+        recovered.failed = combine(uncleaned);
         return Ok(recovered);
     }
     let mut runs = Vec::new();
@@ -73,7 +82,7 @@ pub(super) async fn recover_locked(session: &Session) -> Result<Recovered> {
         Ok(()) => None,
         Err(_) => session.phase(Phase::Unlock, give_back(session, &runs, PATIENCE)).await.err(),
     };
-    recovered.failed = combine(frozen.into_iter().chain(cleaned.err()));
+    recovered.failed = combine(frozen.into_iter().chain(cleaned.err()).chain(uncleaned));
     for ((id, _), run) in open.iter().zip(&runs) {
         if run.left()?.is_nothing() {
             run.end()?;
@@ -110,12 +119,15 @@ async fn clean(session: &Session, runs: &[Undo<'_>]) -> Result<()> {
     combine(failures).map_or(Ok(()), Err)
 }
 
-/// The runs that did not end, oldest first. Damaged journals are put aside; old journals of runs that ended are removed.
-fn open_runs(session: &Session, damaged: &mut Vec<PathBuf>) -> Result<Vec<(SetId, PathBuf)>> {
+/// A run or a restore, and its journal.
+type Journaled = (SetId, PathBuf);
+
+/// The restores and the runs that did not end, oldest first. Damaged journals are put aside; old journals of runs that ended are removed.
+fn open_runs(session: &Session, damaged: &mut Vec<PathBuf>) -> Result<(Vec<Journaled>, Vec<Journaled>)> {
     let runs = session.dirs.runs();
     let unreadable = || format!("cannot read {}", runs.display());
     let mut open = Vec::new();
-    let mut ended = Vec::new();
+    let (mut restores, mut ended) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(&runs).or_error(ErrorKind::Io, unreadable)? {
         let path = entry.or_error(ErrorKind::Io, unreadable)?.path();
         let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<SetId>().ok());
@@ -134,17 +146,19 @@ fn open_runs(session: &Session, damaged: &mut Vec<PathBuf>) -> Result<Vec<(SetId
             }
             other => other?,
         };
-        if Leftovers::of(&entries).ended {
-            ended.push((id, path));
-        } else {
-            open.push((id, path));
+        let left = Leftovers::of(&entries);
+        match (left.ended, left.restore) {
+            (true, _) => ended.push((id, path)),
+            (false, Some(_)) => restores.push((id, path)),
+            (false, None) => open.push((id, path)),
         }
     }
     open.sort();
+    restores.sort();
     ended.sort();
     for (_, path) in ended.iter().rev().skip(KEEP) {
         // Only history: one that stays does no harm.
         let _ = std::fs::remove_file(path);
     }
-    Ok(open)
+    Ok((restores, open))
 }

@@ -32,7 +32,7 @@ pub struct Status {
 pub struct RunStatus {
     /// The run.
     pub id: SetId,
-    /// `running`, `proved`, `undone`, `guarded` (dead, and its guard is at work), `dead` (to be recovered), `damaged`.
+    /// `running`, `proved`, `undone`, `restored` (a restore), `guarded` (dead, and its guard is at work), `dead` (to be recovered), `damaged`.
     pub state: &'static str,
     /// How far it is, or was.
     pub phase: &'static str,
@@ -97,8 +97,8 @@ pub fn status(dirs: &StateDirs, show_tokens: bool) -> Result<Status> {
     runs.sort_by(|a, b| b.id.cmp(&a.id));
     let mut ended = 0;
     runs.retain(|run| {
-        ended += usize::from(matches!(run.state, "proved" | "undone"));
-        !matches!(run.state, "proved" | "undone") || ended <= ENDED
+        ended += usize::from(matches!(run.state, "proved" | "undone" | "restored"));
+        !matches!(run.state, "proved" | "undone" | "restored") || ended <= ENDED
     });
     Ok(Status { under_way: owner.map(|owner| owner.describe()), runs })
 }
@@ -107,6 +107,7 @@ fn run_status(id: SetId, entries: &[Entry], owner: Option<&str>, show_tokens: bo
     let left = Leftovers::of(entries);
     let owned = owner.filter(|owner| owner.ends_with(&id.to_string()));
     let state = match entries.last().map(|entry| &entry.record) {
+        Some(Record::Ended { ok: true }) if left.restore.is_some() => "restored",
         Some(Record::Ended { ok: true }) => "proved",
         Some(Record::Ended { ok: false }) => "undone",
         _ => match owned {
@@ -146,6 +147,9 @@ fn phase_after(record: &Record) -> Option<&'static str> {
         Record::Publishing => "publish",
         Record::Published => "close",
         Record::TakenOver { .. } | Record::Undone { .. } | Record::Abandoned { .. } | Record::GivenUp { .. } => "undo",
+        Record::Restore { .. } => "verify",
+        Record::Restoring { .. } | Record::Settling { .. } | Record::Restored { .. } => "restore",
+        Record::Cleared { .. } => "undo",
         Record::Ended { .. } => "ended",
         Record::ChildStarted { .. } | Record::ChildEnded { .. } | Record::Thawed { .. } => return None,
     })

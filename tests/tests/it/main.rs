@@ -31,6 +31,7 @@ mod proxied;
 mod prune;
 mod rds;
 mod refusals;
+mod restore;
 mod signals;
 mod stores;
 mod third_party;

@@ -110,7 +110,12 @@ impl Selection {
     ///
     /// # Errors
     /// `NotFound`, with names that may have been meant; `Config` for what can be no path; as [`read_index`].
-    pub fn find(index: impl Read + Send, objects: &PartObjects<'_>, paths: &[Vec<u8>], control: &Control) -> Result<Self> {
+    pub fn find(
+        index: impl Read + Send,
+        objects: &PartObjects<'_>,
+        paths: &[Vec<u8>],
+        control: &Control,
+    ) -> Result<Self> {
         let paths = paths.iter().map(|path| chosen(path)).collect::<Result<Vec<_>>>()?;
         let mut selection = Self { paths, ..Self::default() };
         let mut found = vec![false; selection.paths.len()];

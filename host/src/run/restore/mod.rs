@@ -1,27 +1,38 @@
 //! Restoring: everything that could refuse, refuses before anything is touched.
 //!
-//! A [`Plan`] says what will happen, step by step, and changes nothing; [`restore`] takes its steps.
+//! A [`Plan`] says what will happen, step by step, and changes nothing; [`restore`] takes its steps. What is restored into a
+//! directory is written beside it and comes into its place when it is whole; a journal says how far that is, so that a
+//! restore that dies is cleaned up after, and gone on with by the next one of the same set.
 
+mod going;
+mod partial;
+mod past;
+mod paths;
 mod plan;
 pub(super) mod step;
 mod target;
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use self::step::Means;
+use self::going::Going;
 use super::chain::Known;
 use super::lock::InstanceLock;
+use super::prune::blocking;
 use super::session::Session;
 use crate::archive::{OwnersBy, SetId};
-use crate::capability::NoWitness;
-use crate::error::Result;
-use crate::report::{Event, Phase};
-use crate::store::StoredSet;
+use crate::error::{Error, Result};
+use crate::report::{Event, Level, Phase, waiting};
+use crate::store::{Record as StoreRecord, RecordKind, StoredSet};
 
+pub(super) use partial::Partial;
+pub(super) use past::recover;
+pub use paths::typed as typed_paths;
 pub use plan::{Plan, PlannedStep};
+
+/// How long the record of a restore may take to be written: it is done by then.
+const RECORD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What to restore, and where to.
 #[derive(Debug, Clone, Default)]
@@ -30,8 +41,14 @@ pub struct Request {
     pub parts: Vec<String>,
     /// Targets: `PART=TARGET`, or `TARGET` if there is one part.
     pub to: Vec<String>,
+    /// Only these paths of the one part that is chosen; empty: all of it.
+    pub paths: Vec<Vec<u8>>,
+    /// Files among them take the place of files that are there.
+    pub replace: bool,
     /// Whom files are given to.
     pub owners: OwnersBy,
+    /// Restore also what an earlier restore of this set, which did not come to its end, has completed.
+    pub again: bool,
 }
 
 /// What was restored.
@@ -50,42 +67,72 @@ pub struct Restored {
 ///
 /// # Errors
 /// `Damaged` if a byte of what is to be restored is not what it was; `Conflict` if a target is in the way or the
-/// application runs: in both cases before anything was touched.
+/// application runs: in both cases before anything was touched. What a restore that fails later has made is removed, but
+/// for parts that are whole in their places.
 pub async fn restore(session: &Session, set: &StoredSet, plan: Plan<'_>) -> Result<Restored> {
     let start = Instant::now();
-    let id = set.manifest.id.clone();
-    let _lock = InstanceLock::take(session.dirs.instance(), &format!("restore of {id}"))?;
+    let (id, run) = (set.manifest.id.clone(), SetId::generate()?);
+    let what = format!("restore of {id}: {run}");
+    let _lock = InstanceLock::take_over(session.dirs.instance(), &what, &session.reporter).await?;
     session.reporter.event(&Event::Started {
         what: "restore",
         instance: session.instance().to_owned(),
         set: id.to_string(),
     });
+    past::recover_all(session).await?;
     // It may have been planned a while ago: the operator was asked since.
     let plan = session.phase(Phase::Plan, plan.again(session)).await?;
-    session
+    let verified = session
         .phase(Phase::Verify, async {
-            for step in &plan.steps {
-                step.chain.prove(&session.reporter, &mut Known::new(), &session.cancel).await?;
+            let mut known = Known::new();
+            for step in plan.steps.iter().filter(|step| step.done.is_none()) {
+                let what = format!("part `{}` to be read back", step.part.name());
+                let prove = step.chain.prove(&session.reporter, &mut known, &session.cancel);
+                waiting(&session.reporter, &what, prove).await?;
             }
             Ok(())
         })
-        .await?;
-    session
-        .phase(Phase::Restore, async {
-            for step in &plan.steps {
-                let within = |e: crate::error::Error| e.within(format!("part `{}`", step.part.name()));
-                if let Some(directory) = &step.directory {
-                    target::make(directory).await.map_err(within)?;
-                }
-                let means = Means { witness: Arc::new(NoWitness), owners: plan.owners };
-                step.take(session, step.directory.as_deref(), means).await.map_err(within)?;
-            }
-            Ok(())
-        })
-        .await?;
-    Ok(Restored {
-        id,
-        parts: plan.steps.into_iter().map(|step| (step.part.name().to_owned(), step.to)).collect(),
-        duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-    })
+        .await;
+    let result = match verified {
+        Ok(()) => {
+            let going = Going::start(session, &run, &id, plan.owners)?;
+            session.phase(Phase::Restore, going.take(&plan.steps)).await
+        }
+        Err(error) => Err(error),
+    };
+    let parts: Vec<_> = plan.steps.iter().map(|step| (step.part.name().to_owned(), step.to.clone())).collect();
+    let whole = plan.steps.iter().all(|step| step.done.is_none() && step.chosen.is_none())
+        && parts.len() == set.manifest.parts.len();
+    record(session, set, &parts, whole, start.elapsed(), result.as_ref().err()).await;
+    result?;
+    Ok(Restored { id, parts, duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX) })
+}
+
+/// Tell the store how it went, and how long it took. That it cannot be told does not undo it.
+async fn record(
+    session: &Session,
+    set: &StoredSet,
+    parts: &[(String, Option<String>)],
+    whole: bool,
+    took: Duration,
+    error: Option<&Error>,
+) {
+    let detail = serde_json::json!({
+        "parts": parts.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        "whole": whole,
+    });
+    let record = StoreRecord::new(RecordKind::Restore, &set.manifest.id).took(took).detail(detail);
+    let record = match error {
+        None => record,
+        Some(error) => record.failed(error.to_string()),
+    };
+    let (store, instance) = (set.store().clone(), set.manifest.instance.clone());
+    let write = tokio::time::timeout(RECORD_PATIENCE, blocking(move || store.record(&instance, &record).map(|_| ())));
+    let problem = match waiting(&session.reporter, "the store to take the record of this restore", write).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("the store did not take it within {} s", RECORD_PATIENCE.as_secs()),
+    };
+    let text = format!("how long this restore took could not be recorded: {problem}");
+    session.reporter.message(Level::Warning, None, text);
 }

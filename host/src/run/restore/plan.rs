@@ -1,14 +1,17 @@
 //! What a restore will do, before it does it.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Request;
+use super::paths::Chosen;
 use super::step::Step;
 use super::target::{directory_of, refuse_unless_empty};
+use super::{Request, past};
 use crate::archive::set::{ObjectRole, PartRecord};
-use crate::archive::{OwnersBy, SetId};
+use crate::archive::{OwnersBy, SetId, escape};
 use crate::capability::manifest::RestoreTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::chain::Chain;
@@ -18,10 +21,39 @@ use crate::store::StoredSet;
 
 /// The steps of a restore, in their order. Making it changes nothing.
 pub struct Plan<'a> {
-    pub(super) steps: Vec<Step<'a>>,
+    pub(super) steps: Vec<Planned<'a>>,
     pub(super) owners: OwnersBy,
     /// Why it would be refused as things stand.
     refusals: Vec<Error>,
+}
+
+/// A step, and what else is planned of it.
+pub(super) struct Planned<'a> {
+    step: Step<'a>,
+    /// Only these paths.
+    pub(super) chosen: Option<Chosen>,
+    /// An earlier restore has completed it.
+    pub(super) done: Option<Timestamp>,
+}
+
+impl<'a> Deref for Planned<'a> {
+    type Target = Step<'a>;
+
+    fn deref(&self) -> &Step<'a> {
+        &self.step
+    }
+}
+
+impl Planned<'_> {
+    /// Where it goes, for people.
+    pub(super) fn place(&self) -> String {
+        match (&self.chosen, &self.step.directory, &self.step.to) {
+            (Some(chosen), _, _) => chosen.into.display().to_string(),
+            (None, Some(directory), _) => directory.display().to_string(),
+            (None, None, Some(to)) => to.clone(),
+            (None, None, None) => "its original place".to_owned(),
+        }
+    }
 }
 
 /// One step, for people and programs.
@@ -40,6 +72,12 @@ pub struct PlannedStep {
     pub objects: Vec<(SetId, String, u64)>,
     /// What stays with the vendor, by its name there.
     pub held: Option<String>,
+    /// Only these paths; empty: all.
+    pub paths: Vec<String>,
+    /// Files among them take the place of files.
+    pub replace: bool,
+    /// When an earlier restore of the set, which did not come to its end, has completed it: it is not done again.
+    pub done: Option<Timestamp>,
     /// Bytes of content.
     pub bytes: u64,
     /// Entries in the archive.
@@ -53,17 +91,38 @@ impl<'a> Plan<'a> {
     /// The request does not fit the set or the configuration; what it needs cannot be found.
     pub async fn make(session: &Session, set: &'a StoredSet, parts: &'a [Part], request: &Request) -> Result<Self> {
         let records = chosen(&set.manifest.parts, &request.parts)?;
+        if records.len() > 1 && !request.paths.is_empty() {
+            let names: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
+            return Err(Error::new(ErrorKind::Config, "`--path` does not say of which part")
+                .hint(format!("choose one with --part: {}", names.join(", "))));
+        }
+        let completed = if request.again { Vec::new() } else { past::completed(&session.dirs, &set.manifest.id) };
         let mut targets = targets(&records, &request.to)?;
         let mut steps = Vec::new();
         for record in records {
             let part = configured(parts, record)?;
             let to = targets.remove(&record.name);
+            let selected = match request.paths.as_slice() {
+                [] => None,
+                paths => {
+                    let request = (paths, to.as_deref(), request.replace);
+                    Some(Chosen::find(&session.reporter, set, record, part, request).await?)
+                }
+            };
             let directory = match part.plugin.manifest().restore.target {
-                RestoreTarget::Directory => Some(directory_of(part, to.as_deref())?),
-                RestoreTarget::Name => None,
+                RestoreTarget::Directory if selected.is_none() => Some(directory_of(part, to.as_deref())?),
+                RestoreTarget::Directory | RestoreTarget::Name => None,
             };
             let chain = Chain::find(set, record).await?;
-            steps.push(Step { part, record, chain, to, directory });
+            let step = Step { part, record, chain, to, directory };
+            let mut planned = Planned { step, chosen: selected, done: None };
+            planned.done = completed
+                .iter()
+                .find(|done| done.part == planned.part.name() && done.to == planned.place())
+                .filter(|done| planned.directory.as_ref().is_none_or(|path| !done.in_place || path.is_dir()))
+                .filter(|_| planned.chosen.is_none())
+                .map(|done| done.at);
+            steps.push(planned);
         }
         in_order(&mut steps);
         let mut plan = Self { steps, owners: request.owners, refusals: Vec::new() };
@@ -102,12 +161,15 @@ impl<'a> Plan<'a> {
 
     async fn look(&self, session: &Session) -> Vec<Error> {
         let mut refusals = Vec::new();
-        for step in &self.steps {
-            if let Some(directory) = &step.directory {
-                refusals.extend(refuse_unless_empty(directory).err());
+        let left = past::partials(&session.dirs);
+        for step in self.steps.iter().filter(|step| step.done.is_none()) {
+            if let Some(chosen) = &step.chosen {
+                refusals.extend(chosen.refusal(&session.reporter, &session.cancel).await.err());
+            } else if let Some(directory) = &step.directory {
+                refusals.extend(refuse_unless_empty(directory, &left).err());
             }
         }
-        if self.steps.iter().any(|step| step.to.is_none()) {
+        if self.steps.iter().any(|step| step.done.is_none() && step.to.is_none()) {
             refusals.extend(refuse_running(session).await.err());
         }
         refusals
@@ -137,8 +199,8 @@ fn configured<'a>(parts: &'a [Part], record: &PartRecord) -> Result<&'a Part> {
 
 /// What was captured last comes back first: a part that refers to another is captured before it, and so is only back when
 /// all that it refers to is there.
-fn in_order(steps: &mut [Step<'_>]) {
-    steps.sort_by(|a, b| b.record.snapshot.created.cmp(&a.record.snapshot.created));
+fn in_order(steps: &mut [Planned<'_>]) {
+    steps.sort_by_key(|step| std::cmp::Reverse(step.record.snapshot.created));
     // Captured in the same millisecond, or by a clock that was set: the configuration's order counts.
     for i in 1..steps.len() {
         let mut at = i;
@@ -152,12 +214,7 @@ fn in_order(steps: &mut [Step<'_>]) {
     }
 }
 
-fn planned(step: &Step<'_>) -> PlannedStep {
-    let to = match (&step.directory, &step.to) {
-        (Some(directory), _) => directory.display().to_string(),
-        (None, Some(to)) => to.clone(),
-        (None, None) => "its original place".to_owned(),
-    };
+fn planned(step: &Planned<'_>) -> PlannedStep {
     let objects: Vec<_> = step
         .chain
         .links()
@@ -170,11 +227,17 @@ fn planned(step: &Step<'_>) -> PlannedStep {
     PlannedStep {
         part: step.part.name().to_owned(),
         plugin: step.part.plugin.name().to_owned(),
-        to,
+        to: step.place(),
         original: step.to.is_none(),
         held: objects.is_empty().then(|| step.record.snapshot.id.clone()),
-        bytes: content.fold(0, |sum, object| sum.saturating_add(object.content_bytes)),
-        entries: step.record.entries,
+        bytes: match &step.chosen {
+            Some(chosen) => chosen.selection.bytes,
+            None => content.fold(0, |sum, object| sum.saturating_add(object.content_bytes)),
+        },
+        entries: step.chosen.as_ref().map_or(step.record.entries, |chosen| chosen.selection.entries),
+        paths: step.chosen.iter().flat_map(|chosen| &chosen.paths).map(|path| escape(path)).collect(),
+        replace: step.chosen.as_ref().is_some_and(|chosen| chosen.replace),
+        done: step.done,
         objects,
     }
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::run::part::Part;
-use crate::run::prune::blocking;
 
 /// The directory to restore into: the operator's, else that of the plugin's own `[[directory]]`.
 pub(super) fn directory_of(part: &Part, to: Option<&str>) -> Result<PathBuf> {
@@ -19,7 +18,8 @@ pub(super) fn directory_of(part: &Part, to: Option<&str>) -> Result<PathBuf> {
 }
 
 /// Dot files count. What a new file system brings with it does not.
-pub(super) fn refuse_unless_empty(directory: &Path) -> Result<()> {
+/// What dead restores `left` will be gone by then.
+pub(super) fn refuse_unless_empty(directory: &Path, left: &[PathBuf]) -> Result<()> {
     let mut entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -29,7 +29,8 @@ pub(super) fn refuse_unless_empty(directory: &Path) -> Result<()> {
             );
         }
     };
-    let first = entries.next().transpose();
+    let ours = |entry: &std::fs::DirEntry| left.iter().any(|left| *left == entry.path());
+    let first = entries.find(|entry| !entry.as_ref().is_ok_and(ours)).transpose();
     match first.or_error(ErrorKind::Io, || format!("cannot read {}", directory.display()))? {
         None => Ok(()),
         Some(entry) => Err(Error::new(
@@ -42,16 +43,4 @@ pub(super) fn refuse_unless_empty(directory: &Path) -> Result<()> {
         )
         .hint("restore into an empty directory with --to, or move what is there away first")),
     }
-}
-
-/// Make it, unless it is there and empty.
-pub(super) async fn make(directory: &Path) -> Result<()> {
-    let directory = directory.to_owned();
-    blocking(move || {
-        std::fs::create_dir_all(&directory)
-            .or_error(ErrorKind::Io, || format!("cannot make the target {}", directory.display()))?;
-        // It may have been filled while the set was verified.
-        refuse_unless_empty(&directory)
-    })
-    .await
 }

@@ -1,0 +1,107 @@
+//! A restore under way.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::partial::Partial;
+use super::past;
+use super::plan::Planned;
+use super::step::Means;
+use crate::archive::{Control, ExtractOptions, OwnersBy, SetId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Level, waiting, waiting_for};
+use crate::run::identity::ProcessId;
+use crate::run::journal::{Journal, Record};
+use crate::run::keeper::JournalKeeper;
+use crate::run::prune::blocking;
+use crate::run::session::Session;
+
+/// A restore under way, with its journal.
+pub(super) struct Going<'a> {
+    session: &'a Session,
+    id: &'a SetId,
+    journal: Arc<Journal>,
+    keeper: Arc<JournalKeeper>,
+    owners: OwnersBy,
+}
+
+impl<'a> Going<'a> {
+    /// Begin the journal of the restore `id` of this set.
+    pub(super) fn start(session: &'a Session, id: &'a SetId, set: &SetId, owners: OwnersBy) -> Result<Self> {
+        let journal = Arc::new(Journal::create(&session.dirs.runs(), id)?);
+        journal.write(Record::Begun { instance: session.instance().to_owned(), host: ProcessId::own()? })?;
+        journal.write(Record::Restore { set: set.clone() })?;
+        let keeper = Arc::new(JournalKeeper::new(Arc::clone(&journal), id, session.reporter.clone()));
+        Ok(Self { session, id, journal, keeper, owners })
+    }
+
+    /// Take the steps. When one fails, what it made is removed; what those before it restored stays.
+    pub(super) async fn take(&self, steps: &[Planned<'_>]) -> Result<()> {
+        let error = match self.all(steps).await {
+            Ok(()) => return self.journal.write(Record::Ended { ok: true }),
+            Err(error) => error,
+        };
+        // Those that are completed already are gone on with by the next restore.
+        match past::clean(self.session, &self.journal).await {
+            Ok(()) => {
+                self.journal.write(Record::Ended { ok: false })?;
+                Err(error)
+            }
+            Err(left) => {
+                self.session.reporter.message(Level::Error, None, left.to_string());
+                Err(error.detail("not cleaned up", left.to_string()))
+            }
+        }
+    }
+
+    async fn all(&self, steps: &[Planned<'_>]) -> Result<()> {
+        // First, so that a restore that dies right now does not forget them.
+        for step in steps.iter().filter(|step| step.done.is_some()) {
+            let part = step.part.name().to_owned();
+            self.journal.write(Record::Restoring { part: part.clone(), to: step.place(), partial: None })?;
+            self.journal.write(Record::Restored { part })?;
+        }
+        for step in steps.iter().filter(|step| step.done.is_none()) {
+            self.step(step).await.map_err(|e| e.within(format!("part `{}`", step.part.name())))?;
+        }
+        Ok(())
+    }
+
+    async fn step(&self, step: &Planned<'_>) -> Result<()> {
+        let Self { session, id, journal, .. } = self;
+        if session.cancel.is_cancelled() {
+            return Err(Error::new(ErrorKind::Cancelled, "the restore was cancelled"));
+        }
+        let part = step.part.name().to_owned();
+        let partial = match (&step.chosen, &step.directory) {
+            (Some(chosen), _) => Some(Partial::some(&chosen.into, id, chosen.replace)?),
+            (None, Some(directory)) => Some(Partial::whole(directory, id)?),
+            (None, None) => None,
+        };
+        journal.write(Record::Restoring { part: part.clone(), to: step.place(), partial: partial.clone() })?;
+        if let Some(partial) = partial.clone() {
+            blocking(move || partial.make()).await?;
+        }
+        let into = partial.as_ref().map(|partial| partial.path.as_path());
+        self.write(step, partial.as_ref(), into).await?;
+        let Some(partial) = partial else { return journal.write(Record::Restored { part }) };
+        let changed = partial.changed()?;
+        journal.write(Record::Settling { part: part.clone(), changed: changed.clone() })?;
+        let what = format!("{} to come into its place", partial.path.display());
+        let settle = blocking(move || partial.settle(&changed, &Control::none()));
+        waiting(&session.reporter, &what, settle).await?;
+        journal.write(Record::Restored { part })
+    }
+
+    async fn write(&self, step: &Planned<'_>, partial: Option<&Partial>, into: Option<&Path>) -> Result<()> {
+        let Self { session, keeper, owners, .. } = self;
+        if let (Some(chosen), Some(partial)) = (&step.chosen, partial) {
+            let options = ExtractOptions { owners: *owners };
+            return chosen.extract(partial, options, &session.reporter, &session.cancel).await;
+        }
+        let what = format!("part `{}` to be restored by {}", step.part.name(), step.part.plugin.name());
+        let means = Means { witness: Arc::clone(keeper) as _, owners: *owners };
+        let restore = step.take(session, into, means);
+        waiting_for(&session.reporter, || keeper.running_in(&what), restore).await
+    }
+}

@@ -1,0 +1,45 @@
+//! `restore --plan`: undocumented scripts are what nobody dares to run.
+
+use super::{backed_up, names};
+
+#[test]
+fn the_steps_are_printed_and_none_is_taken() {
+    let (bk, id) = backed_up(&["one", "two"]);
+    let (one, two) = (bk.path("r1").display().to_string(), bk.path("r2").display().to_string());
+    let to = [format!("one={one}"), format!("two={two}")];
+    let before = names(&bk.path(""));
+    let journals = std::fs::read_dir(bk.state().join("runs")).unwrap().count();
+    let args = ["restore", &id, "--to", &to[0], "--to", &to[1], "--plan"];
+    let planned = bk.run(&args).ok();
+    // What was captured last comes back first, or the two were captured at once.
+    for says in [
+        format!("restore of set {id}:"),
+        format!("part one to {one}, by directory: 6 entries"),
+        format!("part two to {two}, by directory: 6 entries"),
+        "reads one.tar.zst (".to_owned(),
+        "reads two.index.jsonl.zst (".to_owned(),
+    ] {
+        assert!(planned.stdout.contains(&says), "{says}: {planned}");
+    }
+    assert_eq!(before, names(&bk.path("")), "a plan changes nothing");
+    assert_eq!(journals, std::fs::read_dir(bk.state().join("runs")).unwrap().count());
+    let plan = bk.run(&[&args[..], &["--json"]].concat()).ok().json();
+    assert_eq!((plan["event"].as_str(), plan["steps"].as_array().unwrap().len()), (Some("plan"), 2));
+    // An ordinary restore prints the same before it begins.
+    let restored = bk.run(&[&args[..6], &["--confirm", bk.instance()]].concat()).ok();
+    let lines = planned.stdout.lines().count();
+    assert_eq!(restored.stdout.lines().take(lines).collect::<Vec<_>>(), planned.stdout.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_would_refuse_it_is_told() {
+    let (bk, id) = backed_up(&["home"]);
+    let planned = bk.run(&["restore", &id, "--plan"]);
+    assert_eq!(planned.code, 9, "{planned}");
+    assert!(planned.stdout.contains("part home to"), "{planned}");
+    assert!(planned.stdout.contains(", its original place, by directory"), "{planned}");
+    assert!(planned.stdout.contains("REFUSED as things stand: the target"), "{planned}");
+    let plan = bk.run(&["restore", &id, "--plan", "--json"]);
+    assert_eq!((plan.code, plan.json()["refusals"][0]["kind"].as_str()), (9, Some("conflict")));
+    bk.run(&["restore", &id, "--plan", "--part", "nonsense"]).fails(13, &["no part `nonsense`"]);
+}
