@@ -412,7 +412,7 @@ fn a_restore_overwrites_nothing_and_leaves_nothing_when_it_fails() {
         ]);
         assert_ne!(outcome.code, 0, "{says}: {outcome}");
         assert!(outcome.stderr.contains(says), "{says}: {outcome}");
-        assert_eq!(names(to), Vec::<String>::new(), "{says}");
+        assert!(!to.exists(), "{says}");
     }
     restored(&bkhost, &p4, &set, "failed");
 }
@@ -443,6 +443,7 @@ fn p4ds_own_user_takes_the_checkpoint() {
     bkhost
         .run(&["restore", id(&set), "--to", to.to_str().unwrap(), "--confirm", bkhost.instance()])
         .fails(4, &["p4d may not write into the target", "install -d -o"]);
+    std::fs::create_dir(&to).unwrap();
     std::os::unix::fs::chown(&to, Some(owner(bkhost.path("root/journal"))), None).unwrap();
     restored(&bkhost, &p4, id(&set), "back");
     assert_ne!(owner(to.join("db.rev")), 0);
