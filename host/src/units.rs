@@ -13,10 +13,17 @@ pub struct Span(pub std::time::Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Size(pub u64);
 
+/// A share of a whole in percent, written `50%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Percent(pub u8);
+
 /// What `Span` accepts, for error messages.
 const DURATION_FORM: &str = "a number with a unit, such as \"90s\", \"5m\", \"1h30m\" or \"2d\"";
 /// What `Size` accepts, for error messages.
 const SIZE_FORM: &str = "a number with a unit, such as \"512KiB\", \"64MiB\" or \"1GiB\"";
+
+/// What `Percent` accepts, for error messages.
+const PERCENT_FORM: &str = "a whole number of percent from \"0%\" to \"100%\", such as \"50%\"";
 
 /// The units of a duration in milliseconds, longest first.
 const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
@@ -119,6 +126,33 @@ impl fmt::Display for Size {
     }
 }
 
+impl Percent {
+    /// Whether `part` is at least this share of `whole`.
+    #[must_use]
+    pub fn is_reached(self, part: u64, whole: u64) -> bool {
+        u128::from(part) * 100 >= u128::from(whole) * u128::from(self.0)
+    }
+}
+
+impl FromStr for Percent {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let number = text.strip_suffix('%').filter(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        let percent = number.and_then(|n| n.parse().ok()).filter(|n| *n <= 100);
+        percent.map(Self).ok_or_else(|| {
+            Error::new(ErrorKind::Config, format!("`{}` is no percentage", text.escape_debug()))
+                .hint(format!("write {PERCENT_FORM}"))
+        })
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
 /// Splits `12ms3s` into `12`, `ms`, `3s`. None without a number in front; the unit may be empty.
 fn number_and_unit(text: &str) -> Option<(&str, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -218,6 +252,8 @@ macro_rules! as_string {
 as_string!(Span, "Span", DURATION_FORM, "^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$");
 as_string!(Size, "Size", SIZE_FORM, "^[0-9]+(B|KiB|MiB|GiB|TiB|kB|KB|MB|GB|TB)?$");
 
+as_string!(Percent, "Percent", PERCENT_FORM, "^([0-9]|[1-9][0-9]|100)%$");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,6 +321,20 @@ mod tests {
         for text in ["", "MiB", "1.5GiB", "-1", "64 MiB", "64mib", "64MiB1", "17000000TiB", "18446744073709551616"] {
             assert_eq!(text.parse::<Size>().unwrap_err().kind(), ErrorKind::Config, "{text}");
         }
+    }
+
+    #[test]
+    fn shares() {
+        for (text, percent) in [("0%", 0), ("50%", 50), ("100%", 100)] {
+            let parsed: Percent = text.parse().unwrap();
+            assert_eq!((parsed, parsed.to_string().as_str()), (Percent(percent), text));
+        }
+        for text in ["", "%", "50", "-1%", "101%", "1000%", "0.5", "50 %", "5e1%"] {
+            assert_eq!(text.parse::<Percent>().unwrap_err().kind(), ErrorKind::Config, "{text}");
+        }
+        assert!(Percent(50).is_reached(5, 10) && !Percent(50).is_reached(4, 10) && Percent(50).is_reached(1, 1));
+        assert!(Percent(0).is_reached(0, u64::MAX) && Percent(100).is_reached(u64::MAX, u64::MAX));
+        assert!(!Percent(100).is_reached(u64::MAX - 1, u64::MAX) && Percent(50).is_reached(0, 0));
     }
 
     #[test]

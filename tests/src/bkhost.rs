@@ -134,8 +134,7 @@ impl Bkhost {
 
     /// Write the configuration: the instance, these tables, and these stores.
     pub fn config_for(&self, tables: &[&str], stores: &[&str]) {
-        let text =
-            format!("[instance]\nname = \"{}\"\n\n{}\n{}", self.instance, tables.join("\n"), stores.join("\n"));
+        let text = format!("[instance]\nname = \"{}\"\n\n{}\n{}", self.instance, tables.join("\n"), stores.join("\n"));
         std::fs::write(self.path("bkhost.toml"), text).unwrap();
     }
 
@@ -217,12 +216,12 @@ impl Bkhost {
         listed["sets"].as_array().unwrap().iter().map(|set| (text(&set["id"]), text(&set["state"]))).collect()
     }
 
-    /// The names in the store's directory of the instance, but for the lease.
+    /// The names in the store's directory of the instance, but for what is told of its sets and of who works on them.
     #[must_use]
     pub fn stored(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.path("backups").join(&self.instance)) else { return Vec::new() };
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.retain(|name| name != "lease.json");
+        names.retain(|name| !matches!(name.as_str(), "lease.json" | "records" | "in-use"));
         names.sort();
         names
     }

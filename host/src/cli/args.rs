@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::prune::KeepFlags;
 use crate::archive::OwnersBy;
 
 /// Application-consistent backups whose vendor-specific parts are sandboxed WebAssembly plugins.
@@ -201,12 +202,34 @@ pub(super) enum Command {
     Restore(RestoreArgs),
     /// Delete old sets, and their vendors' snapshots
     Prune {
-        /// So many of the newest proved sets stay; 0 keeps all [default: the configuration's]
-        #[arg(long, value_name = "N")]
-        keep_last: Option<u32>,
+        /// Which stay.
+        #[command(flatten)]
+        keep: KeepFlags,
         /// Print what would go and why, and delete nothing
         #[arg(long)]
         dry_run: bool,
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Pin a set: it is not deleted until the pin is taken away
+    Keep {
+        /// The set's id, or `latest`
+        id: String,
+        /// Why, for those who wonder later
+        #[arg(long, value_name = "TEXT", conflicts_with = "release")]
+        note: Option<String>,
+        /// Take the pin away
+        #[arg(long)]
+        release: bool,
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take the pin of a set away: the same as `keep ID --release`
+    Unkeep {
+        /// The set's id, or `latest`
+        id: String,
         /// Which store.
         #[command(flatten)]
         place: Place,

@@ -8,6 +8,7 @@ mod confirm;
 mod context;
 mod demo;
 mod guard;
+mod keep;
 mod list;
 mod ls;
 mod notify;
@@ -67,7 +68,9 @@ async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
         Command::Show { id, place } => show::show(&context, &id, &place).await,
         Command::Verify { id, place, all: _ } => verify::verify(&context, id.as_deref(), &place).await,
         Command::Restore(args) => restore::restore(&context, args).await,
-        Command::Prune { keep_last, dry_run, place } => prune::prune(&context, keep_last, dry_run, &place).await,
+        Command::Prune { keep, dry_run, place } => prune::prune(&context, &keep, dry_run, &place).await,
+        Command::Keep { id, note, release: false, place } => keep::keep(&context, &id, note, &place).await,
+        Command::Keep { id, place, .. } | Command::Unkeep { id, place } => keep::release(&context, &id, &place).await,
         Command::Cancel => cancel::cancel(&context).await,
         Command::Status { show_tokens } => status::status(&context, show_tokens),
         Command::Guard { .. } => guard::guard().await,

@@ -2,17 +2,68 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
+
 use super::args::Place;
 use super::context::Context;
 use super::output;
+use crate::config::Retention;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run;
-use crate::store::retention::Policy;
+use crate::units::Span;
 
-pub(super) async fn prune(context: &Context, keep_last: Option<u32>, dry_run: bool, place: &Place) -> Result<ExitCode> {
+/// `[retention]` on the command line: a flag takes the place of the configuration's key.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct KeepFlags {
+    /// So many of the newest proved sets stay; 0 is no rule
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<u32>,
+    /// The last set of each of so many hours stays
+    #[arg(long, value_name = "N")]
+    pub keep_hourly: Option<u32>,
+    /// The last set of each of so many days stays
+    #[arg(long, value_name = "N")]
+    pub keep_daily: Option<u32>,
+    /// The last set of each of so many weeks stays
+    #[arg(long, value_name = "N")]
+    pub keep_weekly: Option<u32>,
+    /// The last set of each of so many months stays
+    #[arg(long, value_name = "N")]
+    pub keep_monthly: Option<u32>,
+    /// The last set of each of so many years stays
+    #[arg(long, value_name = "N")]
+    pub keep_yearly: Option<u32>,
+    /// All sets that are not older than this stay, such as 30d
+    #[arg(long, value_name = "TIME")]
+    pub keep_within: Option<String>,
+    /// So many of the newest proved sets stay whatever the rules say
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_proved_min: Option<u32>,
+}
+
+impl KeepFlags {
+    /// The configuration's rules with these in their place.
+    pub(super) fn over(&self, mut retention: Retention) -> Result<Retention> {
+        let replace = |key: &mut u32, flag: Option<u32>| *key = flag.unwrap_or(*key);
+        replace(&mut retention.keep_last, self.keep_last);
+        replace(&mut retention.keep_hourly, self.keep_hourly);
+        replace(&mut retention.keep_daily, self.keep_daily);
+        replace(&mut retention.keep_weekly, self.keep_weekly);
+        replace(&mut retention.keep_monthly, self.keep_monthly);
+        replace(&mut retention.keep_yearly, self.keep_yearly);
+        replace(&mut retention.keep_proved_min, self.keep_proved_min);
+        if let Some(span) = &self.keep_within {
+            let span: Span = span.parse().map_err(|e: Error| e.within("--keep-within"))?;
+            retention.keep_within = (!span.0.is_zero()).then_some(span);
+        }
+        Ok(retention)
+    }
+}
+
+pub(super) async fn prune(context: &Context, flags: &KeepFlags, dry_run: bool, place: &Place) -> Result<ExitCode> {
     let opened = context.place(place).await?;
     let session = context.session(opened.config_or_plain())?;
-    let policy = Policy { keep_last: keep_last.unwrap_or(session.config.retention.keep_last) };
+    let policy = flags.over(session.config.retention.clone())?.policy();
     let pruned = run::prune(&session, &opened.store, policy, dry_run).await?;
     if context.global.json {
         output::json(&pruned)?;

@@ -12,6 +12,7 @@ use super::model::{Application, Bitbucket, Config, Encryption, Part, StoreConfig
 use super::notify::{Notify, Ping, Webhook};
 use super::source::{Place, Sources};
 use crate::archive::check_name;
+use crate::capability::manifest::Kind;
 use crate::capability::{Grant, MAX_FREEZE};
 use crate::error::{Error, Result};
 use crate::store::check_location;
@@ -39,6 +40,7 @@ impl Checker<'_> {
         self.parts(&config.parts)?;
         self.stores(config)?;
         self.archive(config)?;
+        self.keep(config)?;
         self.notify(&config.notify)?;
         self.grants(&config.grants)
     }
@@ -255,22 +257,58 @@ impl Checker<'_> {
         if store.kms_key.is_some() && store.encryption != Some(Encryption::AwsKms) {
             return Err(self.wrong(&at("kms-key"), "`kms-key` goes with `encryption = \"aws-kms\"`"));
         }
-        if let Some(class) = store.storage_class.as_deref().filter(|class| matches!(*class, "GLACIER" | "DEEP_ARCHIVE")) {
+        if let Some(class) = store.storage_class.as_deref().filter(|class| matches!(*class, "GLACIER" | "DEEP_ARCHIVE"))
+        {
             let message = format!("nothing can be read back from the storage class {class}, and so no set be proved");
             return Err(self
                 .error(&at("storage-class"), &message)
                 .hint("choose GLACIER_IR, or let a rule of the bucket move objects there that are some days old"));
         }
-        for (key, value) in [
-            ("storage-class", &store.storage_class),
-            ("kms-key", &store.kms_key),
-            ("region", &store.region),
-        ] {
+        for (key, value) in
+            [("storage-class", &store.storage_class), ("kms-key", &store.kms_key), ("region", &store.region)]
+        {
             if value.as_ref().is_some_and(|text| text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic())) {
                 return Err(self.wrong(&at(key), &format!("`{key}` of a store must be a word")));
             }
         }
         self.positive(&at("timeout"), store.timeout.is_some_and(|time| time.0.is_zero()))
+    }
+
+    fn keep(&self, config: &Config) -> Result<()> {
+        self.positive(&[Step::Key("instance"), Step::Key("rpo")], config.instance.rpo.is_some_and(|t| t.0.is_zero()))?;
+        let retention = &config.retention;
+        let at = |key| [Step::Key("retention"), Step::Key(key)];
+        self.positive(&at("keep-within"), retention.keep_within.is_some_and(|t| t.0.is_zero()))?;
+        if retention.keep_proved_min == 0 {
+            let message = "`retention.keep-proved-min` must be at least 1: the last proved set is never deleted";
+            return Err(self.wrong(&at("keep-proved-min"), message));
+        }
+        if let Some(zone) = retention.time_zone.as_deref().filter(|zone| jiff::tz::TimeZone::get(zone).is_err()) {
+            let message = format!("`retention.time-zone`: this machine knows no time zone `{}`", zone.escape_debug());
+            return Err(self.wrong(&at("time-zone"), &message));
+        }
+        let at = |key, n| [Step::Key("coverage"), Step::Key(key), Step::Index(n)];
+        for (n, part) in config.coverage.parts.iter().enumerate() {
+            self.name(&at("parts", n), "a part", part)?;
+        }
+        for (n, kind) in config.coverage.kinds.iter().enumerate() {
+            if !Kind::ALL.iter().any(|known| known.name() == kind) {
+                let message = format!("`coverage.kinds`: there is no kind `{}`", kind.escape_debug());
+                return Err(self.wrong(&at("kinds", n), &message));
+            }
+        }
+        for (n, path) in config.coverage.paths.iter().enumerate() {
+            self.absolute(&at("paths", n), path)?;
+        }
+        if let Some(file) = &config.metrics.textfile {
+            let at = [Step::Key("metrics"), Step::Key("textfile")];
+            self.absolute(&at, file)?;
+            if file.extension().is_none_or(|extension| extension != "prom") {
+                let message = "`metrics.textfile` must end in .prom: the textfile collector reads nothing else";
+                return Err(self.wrong(&at, message));
+            }
+        }
+        Ok(())
     }
 
     fn archive(&self, config: &Config) -> Result<()> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::model::{Application, Archive, Config, Instance, Limits, NoApplication, Part, Retention, StoreConfig};
+use super::keep::{Coverage, Metrics, Retention};
+use super::model::{Application, Archive, Config, Instance, Limits, NoApplication, Part, StoreConfig};
 use crate::archive::set::{PartRecord, SetManifest};
 
 impl Config {
@@ -11,11 +12,13 @@ impl Config {
     #[must_use]
     pub fn without_parts(instance: &str, store: &str) -> Self {
         Self {
-            instance: Instance { name: instance.to_owned(), state: None },
+            instance: Instance { name: instance.to_owned(), state: None, rpo: None },
             application: Application::None(NoApplication::default()),
             parts: Vec::new(),
             stores: vec![StoreConfig::at(store)],
             retention: Retention::default(),
+            coverage: Coverage::default(),
+            metrics: Metrics::default(),
             archive: Archive::default(),
             notify: Vec::new(),
             grants: Vec::new(),
@@ -41,6 +44,7 @@ fn part(record: &PartRecord) -> Part {
         config: record.config.as_object().cloned().unwrap_or_default(),
         secrets: BTreeMap::new(),
         programs: BTreeMap::new(),
+        min_share: None,
         limits: Limits::default(),
         loose: BTreeMap::new(),
     }

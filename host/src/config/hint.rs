@@ -14,6 +14,7 @@ const FORMS: &[(&str, &str)] = &[
     ("instance", "add a table: [instance], with name = \"bitbucket\""),
     ("instance.name", "name = \"bitbucket\""),
     ("instance.state", "state = \"/var/lib/bkhost\""),
+    ("instance.rpo", "rpo = \"6h\""),
     (
         "application",
         "add a table: [application], with type = \"bitbucket\", or type = \"none\" if nothing has to be locked",
@@ -35,6 +36,7 @@ const FORMS: &[(&str, &str)] = &[
     ("part[].config", "write the plugin's own keys below [part.config]"),
     ("part[].secrets", "password = { env = \"PGPASSWORD\" } below [part.secrets]"),
     ("part[].programs", "pg_dump = \"/usr/lib/postgresql/15/bin/pg_dump\" below [part.programs]"),
+    ("part[].min-share", "min-share = \"50%\", or \"0%\" if it may shrink as it likes"),
     ("part[].limits", "memory = \"256MiB\" and the like below [part.limits]"),
     ("part[].limits.memory", "memory = \"256MiB\""),
     ("part[].limits.cpu", "cpu = \"60s\""),
@@ -58,6 +60,21 @@ const FORMS: &[(&str, &str)] = &[
     ("store[].retry-for", "retry-for = \"2m\""),
     ("retention", "keep-last = 7 below [retention]"),
     ("retention.keep-last", "keep-last = 7, or 0 to keep all"),
+    ("retention.keep-hourly", "keep-hourly = 24"),
+    ("retention.keep-daily", "keep-daily = 7"),
+    ("retention.keep-weekly", "keep-weekly = 4"),
+    ("retention.keep-monthly", "keep-monthly = 12"),
+    ("retention.keep-yearly", "keep-yearly = 3"),
+    ("retention.keep-within", "keep-within = \"30d\""),
+    ("retention.keep-proved-min", "keep-proved-min = 1, or more"),
+    ("retention.time-zone", "time-zone = \"Europe/Berlin\", or leave it out for the system's"),
+    ("coverage", "parts = [\"home\", \"database\"] below [coverage]"),
+    ("coverage.parts", "parts = [\"home\", \"database\"]"),
+    ("coverage.kinds", "kinds = [\"database\"]; there are disk, database, search and other"),
+    ("coverage.paths", "paths = [\"/var/atlassian/home\"]"),
+    ("coverage.min-share", "min-share = \"50%\", or \"0%\" to switch it off"),
+    ("metrics", "textfile = \"/var/lib/prometheus/node-exporter/bkhost-NAME.prom\" below [metrics]"),
+    ("metrics.textfile", "textfile = \"/var/lib/prometheus/node-exporter/bkhost-NAME.prom\""),
     ("archive", "level = 3 below [archive]"),
     ("archive.format", "format = \"tar.zst\", or \"tar.gz\""),
     ("archive.level", "level = 3"),
@@ -188,7 +205,7 @@ fn names(message: &str, beginning: &str) -> Option<(String, Vec<String>)> {
 }
 
 /// The name that was probably meant.
-pub(super) fn nearest<'a>(name: &str, valid: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, valid: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace('_', "-");
     let name = plain(name);
     valid

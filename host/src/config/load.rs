@@ -11,7 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::check::Checker;
 use super::document::{Loose, Overlay, bad_assignment, path_of, split_assignment};
 use super::hint::{header, nearest, tell};
-use super::model::{Application, Archive, Config, Instance, Part, Retention, StoreConfig};
+use super::keep::{Coverage, Metrics, Retention};
+use super::model::{Application, Archive, Config, Instance, Part, StoreConfig};
 use super::notify::{self, Notify};
 use super::secrets;
 use super::source::Sources;
@@ -38,6 +39,10 @@ struct File {
     store: Vec<StoreConfig>,
     #[serde(default)]
     retention: Retention,
+    #[serde(default)]
+    coverage: Coverage,
+    #[serde(default)]
+    metrics: Metrics,
     #[serde(default)]
     archive: Archive,
     #[serde(rename = "notify")]
@@ -224,6 +229,8 @@ fn build(sources: &Sources, assignments: &[Assignment]) -> Result<Config> {
         parts: file.part,
         stores: file.store,
         retention: file.retention,
+        coverage: file.coverage,
+        metrics: file.metrics,
         archive: file.archive,
         notify: notify(sources, &root)?,
         grants: file.grant,

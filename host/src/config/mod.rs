@@ -10,6 +10,7 @@ mod document;
 mod fit;
 mod hint;
 mod json;
+mod keep;
 mod load;
 mod model;
 mod notify;
@@ -19,9 +20,11 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use hint::nearest;
+pub use keep::{Coverage, Metrics, Retention};
 pub use load::Flags;
 pub use model::{
-    Application, Archive, ArchiveFormat, Bitbucket, Config, Encryption, Instance, Limits, NoApplication, Part, Retention,
+    Application, Archive, ArchiveFormat, Bitbucket, Config, Encryption, Instance, Limits, NoApplication, Part,
     StoreConfig,
 };
 pub use notify::{Mail, Notify, NotifyCommand, Occasion, Ping, Webhook};

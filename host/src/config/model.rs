@@ -7,10 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::keep::{Coverage, Metrics, Retention};
 use super::notify::Notify;
 use crate::archive::Compression;
 use crate::capability::{Grant, SecretSource};
-use crate::units::{Size, Span};
+use crate::units::{Percent, Size, Span};
 
 /// The whole of `bkhost.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -30,6 +31,12 @@ pub struct Config {
     /// Which sets are kept.
     #[serde(default)]
     pub retention: Retention,
+    /// What has to be in every set.
+    #[serde(default, skip_serializing_if = "Coverage::is_default")]
+    pub coverage: Coverage,
+    /// Figures for a monitoring system.
+    #[serde(default, skip_serializing_if = "Metrics::is_default")]
+    pub metrics: Metrics,
     /// How parts are archived.
     #[serde(default)]
     pub archive: Archive,
@@ -57,6 +64,10 @@ pub struct Instance {
     /// else $XDG_STATE_HOME/bkhost or ~/.local/state/bkhost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<PathBuf>,
+    /// How old the newest proved set may be: when it is older, or there is none, `bkhost status` fails and the metrics say
+    /// so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo: Option<Span>,
 }
 
 /// `[application]`: what is locked while the consistency points are fixed.
@@ -155,6 +166,10 @@ pub struct Part {
     /// "/opt/pg/bin/pg_dump"`.
     #[serde(default)]
     pub programs: BTreeMap<String, PathBuf>,
+    /// A set in which this part's content is under this share of that of the last proved set is refused. Default: that of
+    /// `[coverage]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_share: Option<Percent>,
     /// What its plugin may use up.
     #[serde(default)]
     pub limits: Limits,
@@ -266,15 +281,6 @@ pub enum Encryption {
     Aes256,
     /// With a key of its key management service.
     AwsKms,
-}
-
-/// `[retention]`: which sets are kept. Only proved sets count, and the last proved one is never deleted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Retention {
-    /// So many of the newest proved sets; 0 keeps all.
-    #[serde(default)]
-    pub keep_last: u32,
 }
 
 /// `[archive]`: how parts are archived.

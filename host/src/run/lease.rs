@@ -28,10 +28,10 @@ const LOST: Duration = Duration::from_secs(20);
 /// A lease that does not change for so long has no holder.
 const WATCH: Duration = Duration::from_secs(30);
 
-/// What the object holds.
+/// What the object holds; also who stands behind a mark of use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Holder {
+pub(super) struct Holder {
     /// What it does: `backup 20261121-014200-4f2a9c`.
     what: String,
     /// The host's name, for people.
@@ -50,7 +50,7 @@ struct Holder {
 }
 
 impl Holder {
-    fn own(what: &str) -> Result<Self> {
+    pub(super) fn own(what: &str) -> Result<Self> {
         let now = Timestamp::now();
         let process = ProcessId::own()?;
         Ok(Self {
@@ -64,17 +64,22 @@ impl Holder {
         })
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
 
-    fn bytes(&self) -> Result<Vec<u8>> {
+    pub(super) fn bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).or_error(ErrorKind::Internal, || "cannot express a lease as JSON")
     }
 
     /// A process of this machine that is gone. Of another machine's nothing is known.
-    fn is_dead(&self) -> bool {
-        self.machine == machine() && self.process.hold().is_none()
+    pub(super) fn is_dead(&self) -> bool {
+        self.is_here() && self.process.hold().is_none()
+    }
+
+    /// A process of this machine.
+    pub(super) fn is_here(&self) -> bool {
+        self.machine == machine()
     }
 
     /// Renewed a moment ago, if its clock and ours agree.
@@ -83,7 +88,7 @@ impl Holder {
         age < WATCH
     }
 
-    fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!("{}, process {} on {}, since {:.0}", self.what, self.process.pid, self.host, self.since)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::access::Access;
+use super::coverage;
 use super::part::Part;
 use super::session::Session;
 use crate::application::Application;
@@ -28,9 +29,11 @@ pub(super) struct Plan {
 /// # Errors
 /// If the configuration, a plugin or a grant is wrong, or if a run without a lock was asked for that cannot be consistent.
 pub(super) async fn make(session: &Session) -> Result<Plan> {
+    coverage::names(&session.config)?;
     let access = Access::resolve(&session.config.application).await?;
     let application = access.connect()?;
     let parts = session.parts().await?;
+    coverage::kinds_and_paths(session, &parts)?;
     let store = session.store().await?;
     refuse_copies_without_a_lock(session, &parts)?;
     refuse_the_wrong_order(session, &parts)?;

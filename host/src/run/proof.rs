@@ -4,6 +4,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::chain::{Chain, Known};
+use super::in_use;
 use super::prune::blocking;
 use crate::archive::set::{ObjectRecord, ObjectRole, PartRecord};
 use crate::archive::{Control, Keys, Layers, PartObjects, SetId, verify_part, verify_stored, verify_stream};
@@ -36,8 +37,21 @@ fn is_zero(count: &u64) -> bool {
 /// Verify all of a set, and of the sets on which it builds what it needs of them. What is `known` is not read again.
 ///
 /// # Errors
-/// `Damaged`, naming the object and the file; `Store` if it cannot be read; `Cancelled`.
+/// `Damaged`, naming the object and the file; `Store` if it cannot be read; `NotFound` or `Busy` if it is deleted;
+/// `Cancelled`.
 pub async fn verify_set(
+    reporter: &Reporter,
+    set: &StoredSet,
+    known: &mut Known,
+    cancel: &CancellationToken,
+) -> Result<Verified> {
+    let in_use = in_use::read(reporter, set, "verify").await?;
+    let verified = verify_marked(reporter, set, known, cancel).await;
+    in_use.end().await;
+    verified
+}
+
+async fn verify_marked(
     reporter: &Reporter,
     set: &StoredSet,
     known: &mut Known,

@@ -4,6 +4,7 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::in_use;
 use super::lease::Lease;
 use super::lock::InstanceLock;
 use super::part::{Part, Purpose};
@@ -32,7 +33,7 @@ pub struct Pruned {
 /// # Errors
 /// If the store cannot be listed, or a set could not be deleted.
 pub(super) async fn after_backup(session: &Session, parts: &[Part], store: &Store) -> Result<()> {
-    let policy = Policy { keep_last: session.config.retention.keep_last };
+    let policy = session.config.retention.policy();
     let pruned = prune(session, parts, store, policy, false).await?;
     match pruned.failed.first() {
         None => Ok(()),
@@ -72,17 +73,19 @@ pub(super) async fn prune(
         let store = store.clone();
         blocking(move || store.list(&instance)).await?
     };
-    let mut pruned = Pruned { decisions: decide(&sets, &policy), ..Pruned::default() };
+    let uses = in_use::uses(store, session.instance()).await?;
+    let mut pruned = Pruned { decisions: decide(&sets, &uses, &policy), ..Pruned::default() };
     if dry_run {
         return Ok(pruned);
     }
+    in_use::clear(store, session.instance()).await;
     for id in order(&sets, &pruned.decisions) {
         let Some(manifest) = sets.iter().find(|set| set.id == id).and_then(|set| set.manifest()) else { continue };
         let left =
             sets.iter().find(|set| set.needs.contains(&id) && pruned.failed.iter().any(|(left, _)| *left == set.id));
         let deleted = match left {
             Some(left) => Err(Error::new(ErrorKind::Store, format!("set {} builds on it, and stays too", left.id))),
-            None => delete_set(session, parts, store, manifest).await,
+            None => delete_unused(session, parts, store, manifest).await,
         };
         match deleted {
             Ok(()) => {
@@ -98,6 +101,14 @@ pub(super) async fn prune(
         }
     }
     Ok(pruned)
+}
+
+/// Delete a set that nobody reads.
+async fn delete_unused(session: &Session, parts: &[Part], store: &Store, manifest: &SetManifest) -> Result<()> {
+    let mark = in_use::delete(store, session.instance(), &manifest.id).await?;
+    let deleted = delete_set(session, parts, store, manifest).await;
+    mark.end().await;
+    deleted
 }
 
 /// The vendors' snapshots first: a set that is left without them still restores from what was archived, but a snapshot that

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{MARKER, is_draft};
 use super::backend::{Entry, EntryKind};
 use super::error::failed_io;
 use super::object::ObjectReader;
 use super::open::{Store, set_dir};
 use super::records::SetRecords;
+use super::{MARKER, is_draft};
 use crate::archive::set::{self, MANIFEST, ObjectRecord, SetManifest, check_object_name};
 use crate::archive::{Keys, SetId, check_name};
 use crate::error::{Error, ErrorKind, Result};
@@ -64,6 +64,12 @@ impl StoredSet {
     #[must_use]
     pub fn keys(&self) -> &Keys {
         self.store.keys()
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Opens an object of the manifest.

@@ -8,6 +8,7 @@
 //! - Nothing rewrites an object that exists.
 //! - Deleting puts the marker back and removes the manifest first, so that what an interrupted deletion leaves is
 //!   recognised as a rest, not as a damaged set.
+//! - What works on a set leaves a mark in `<root>/<instance>/in-use` while it does.
 //! - What is told of a set later lies beside it, in `<root>/<instance>/records`, and goes with it.
 //! - Only files whose names this program could have given are ever deleted, and never a directory with others in it.
 //!
@@ -18,6 +19,7 @@ mod backend;
 mod claim;
 mod delete;
 mod error;
+mod in_use;
 mod list;
 mod local;
 mod object;
@@ -30,6 +32,7 @@ mod tests;
 mod write;
 
 pub use delete::Swept;
+pub use in_use::UseMark;
 pub use list::{SetEntry, SetState, StoredSet};
 pub use object::{ObjectReader, ObjectWriter};
 pub use open::{Store, check_location};

@@ -99,9 +99,10 @@ impl Read for ObjectReader {
         // What grows while it is read is not read beyond its size.
         let room = usize::try_from(self.len.saturating_sub(self.offset)).unwrap_or(usize::MAX).min(buffer.len());
         let Some(buffer) = buffer.get_mut(..room).filter(|buffer| !buffer.is_empty()) else { return Ok(0) };
-        let read = self.source.read(buffer).map_err(|e| {
-            as_io(failed_io(e, format!("cannot read {} at byte {}", self.place, self.offset)))
-        })?;
+        let read = self
+            .source
+            .read(buffer)
+            .map_err(|e| as_io(failed_io(e, format!("cannot read {} at byte {}", self.place, self.offset))))?;
         if read == 0 {
             let text = format!("{} became shorter while it was read", self.place);
             return Err(as_io(Error::new(ErrorKind::Damaged, text)));

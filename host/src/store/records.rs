@@ -308,7 +308,9 @@ impl Store {
                 Some(Ok(Some(bytes))) => bytes,
                 // Removed meanwhile.
                 Some(Ok(None)) | None => continue,
-                Some(Err(e)) => return Err(failed_io(e, format!("cannot read {path} in the store {}", self.location()))),
+                Some(Err(e)) => {
+                    return Err(failed_io(e, format!("cannot read {path} in the store {}", self.location())));
+                }
             };
             match serde_json::from_slice::<Record>(&bytes) {
                 Err(_) => records.skipped.push(skipped("it cannot be read")),
@@ -323,6 +325,18 @@ impl Store {
         }
         records.list.sort_by(|a, b| a.at.cmp(&b.at).then_with(|| a.file().cmp(&b.file())));
         Ok(records)
+    }
+
+    /// Whether there is a pin of this set, by its name.
+    ///
+    /// # Errors
+    /// `Store` if the records cannot be listed.
+    pub fn is_pinned(&self, instance: &str, set: &SetId) -> Result<bool> {
+        let names = self.names(&records_dir(instance)?)?;
+        Ok(names
+            .iter()
+            .filter_map(|(name, _)| parse_name(name))
+            .any(|(of, kind)| of == *set && kind == RecordKind::Pin))
     }
 
     /// Removes a record, such as a pin. Idempotent.

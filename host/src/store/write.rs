@@ -99,9 +99,9 @@ impl SetWriter {
         let bytes = set::seal(manifest)?;
         check_objects(&self.store.entries(&self.dir)?, manifest)?;
         let backend = &self.store.backend;
-        let published = backend
-            .put(&format!("{}/{MANIFEST}", self.dir), &bytes)
-            .map_err(|e| failed_io(e, format!("cannot publish the set {} in the store {}", self.id, self.store.location())))?;
+        let published = backend.put(&format!("{}/{MANIFEST}", self.dir), &bytes).map_err(|e| {
+            failed_io(e, format!("cannot publish the set {} in the store {}", self.id, self.store.location()))
+        })?;
         if !published {
             return Err(Error::new(ErrorKind::Conflict, format!("the set {} is already published", self.id)));
         }

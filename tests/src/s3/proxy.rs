@@ -181,7 +181,9 @@ impl Shared {
             )),
             Some(Fault::Swallow) => Some(ok(&[("ETag", "\"d41d8cd98f00b204e9800998ecf8427e\"")], "")),
             Some(Fault::Empty) => Some(ok(&[], "")),
-            Some(Fault::Page) => Some(Message::response(200, "text/html", "<!DOCTYPE html><html><body>Sign in</body></html>")),
+            Some(Fault::Page) => {
+                Some(Message::response(200, "text/html", "<!DOCTYPE html><html><body>Sign in</body></html>"))
+            }
             Some(Fault::Stall(time)) => {
                 std::thread::sleep(time);
                 None

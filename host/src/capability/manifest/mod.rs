@@ -98,6 +98,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Disk, Self::Database, Self::Search, Self::Other];
+
     /// Its name in the manifest.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -13,8 +13,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
-use super::backend::{Backend, Entry, EntryKind, Sink, Source};
 use super::DRAFT;
+use super::backend::{Backend, Entry, EntryKind, Sink, Source};
 
 /// So much is written at once: large enough that system calls do not matter.
 const CHUNK: usize = 1 << 20;

@@ -166,10 +166,13 @@ impl Failure {
             _ => io::ErrorKind::Other,
         };
         let error = Error::new(self.kind, self.message);
-        io::Error::new(kind, match self.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        })
+        io::Error::new(
+            kind,
+            match self.hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            },
+        )
     }
 }
 
@@ -297,7 +300,9 @@ impl Client {
     }
 
     async fn build(&self, request: &Request<'_>, progress: &Arc<Progress>) -> Result<reqwest::Request, Failure> {
-        let bug = |e: &dyn std::fmt::Display| Failure::new(ErrorKind::Internal, format!("no request can be made: {e}"), false);
+        let bug = |e: &dyn std::fmt::Display| {
+            Failure::new(ErrorKind::Internal, format!("no request can be made: {e}"), false)
+        };
         let url = self.place.url(request.key, &request.query);
         let mut built = http::Request::builder().method(request.method.clone()).uri(&url);
         for (name, value) in &request.headers {
@@ -342,7 +347,10 @@ impl Client {
     fn silent(&self) -> Failure {
         let text = format!("nothing moved for {:?} between here and {}", self.stall, self.place.server());
         let mut failure = Failure::new(ErrorKind::Store, text, true);
-        failure.hint = Some("is the server, or a proxy before it, overloaded? `timeout` of the [[store]] says how long is waited".into());
+        failure.hint = Some(
+            "is the server, or a proxy before it, overloaded? `timeout` of the [[store]] says how long is waited"
+                .into(),
+        );
         failure
     }
 
@@ -362,24 +370,26 @@ impl Client {
         let region = headers.get(HeaderName::from_static("x-amz-bucket-region")).and_then(|value| value.to_str().ok());
         let bucket = &self.place.bucket;
         let hint = match (code.as_str(), status.as_u16()) {
-            ("NoSuchBucket", _) => Some(format!("make the bucket `{bucket}`, or look at `to` and `endpoint` of the [[store]]")),
+            ("NoSuchBucket", _) => {
+                Some(format!("make the bucket `{bucket}`, or look at `to` and `endpoint` of the [[store]]"))
+            }
             ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken", _) => {
                 Some("look at the keys: are they those of this server, and `region` its region?".to_owned())
             }
             ("ExpiredToken" | "RequestExpired", _) => Some("the credentials have expired: renew them".to_owned()),
             ("RequestTimeTooSkewed", _) => Some("set this machine's clock: it differs from the server's".to_owned()),
-            ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _) | (_, 301 | 307) => {
-                Some(match region {
-                    Some(region) => format!("the bucket is elsewhere: region = \"{region}\""),
-                    None => "the bucket is elsewhere: look at `region` and `endpoint` of the [[store]]".to_owned(),
-                })
-            }
+            ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _)
+            | (_, 301 | 307) => Some(match region {
+                Some(region) => format!("the bucket is elsewhere: region = \"{region}\""),
+                None => "the bucket is elsewhere: look at `region` and `endpoint` of the [[store]]".to_owned(),
+            }),
             ("EntityTooLarge" | "QuotaExceeded", _) | (_, 507) => {
                 Some("the store is full, or its quota is used up: make room, or prune old sets".to_owned())
             }
             (_, 403) => Some(format!(
                 "allow these keys s3:ListBucket and s3:ListBucketMultipartUploads on `{bucket}`, and s3:GetObject, \
-                 s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload below `{}`", self.place.prefix
+                 s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload below `{}`",
+                self.place.prefix
             )),
             (_, 500..=599) => Some("the server has a problem, or is overloaded: try again later".to_owned()),
             _ => None,
@@ -431,7 +441,8 @@ fn cancelled() -> Failure {
 fn unreachable_server(place: &Place, e: reqwest::Error) -> Failure {
     let text = format!("{} cannot be reached: {}", place.server(), crate::capability::chain(&e.without_url()));
     let mut failure = Failure::new(ErrorKind::Store, text, true);
-    failure.hint = Some("look at `endpoint` of the [[store]], at the network and at the server's certificate (`ca-file`)".into());
+    failure.hint =
+        Some("look at `endpoint` of the [[store]], at the network and at the server's certificate (`ca-file`)".into());
     failure
 }
 

@@ -239,12 +239,16 @@ impl S3 {
             let answer = self.send(request).await?;
             let page = xml::listing(&answer.text()).ok_or_else(|| Failure::nonsense("the listing"))?;
             let named = |key: &str| key.strip_prefix(prefix).filter(|name| !name.is_empty()).map(str::to_owned);
-            entries.extend(page.objects.iter().filter_map(|(key, size)| {
-                Some(Entry { name: named(key)?, kind: EntryKind::File(*size) })
-            }));
-            entries.extend(page.prefixes.iter().filter_map(|key| {
-                Some(Entry { name: named(key.strip_suffix('/')?)?, kind: EntryKind::Directory })
-            }));
+            entries.extend(
+                page.objects
+                    .iter()
+                    .filter_map(|(key, size)| Some(Entry { name: named(key)?, kind: EntryKind::File(*size) })),
+            );
+            entries.extend(
+                page.prefixes
+                    .iter()
+                    .filter_map(|key| Some(Entry { name: named(key.strip_suffix('/')?)?, kind: EntryKind::Directory })),
+            );
             match page.next {
                 Some(token) if next.as_ref() != Some(&token) => next = Some(token),
                 Some(_) => return Err(Failure::nonsense("the listing")),
@@ -295,7 +299,11 @@ impl S3 {
         };
         self.send(put(None, "check\n")).await?;
         for (condition, value, lost) in [
-            ("if-none-match", "*", "nothing but this bkhost's own look before each write keeps an object from being replaced"),
+            (
+                "if-none-match",
+                "*",
+                "nothing but this bkhost's own look before each write keeps an object from being replaced",
+            ),
             ("if-match", "\"0\"", "two hosts that begin a run at the same moment are not kept apart"),
         ] {
             let text = match self.send(put(Some((condition, value)), "check again\n")).await {
@@ -340,8 +348,7 @@ fn http(config: &StoreConfig, place: &Place) -> Result<reqwest::Client> {
     } else if let Some(file) = &config.ca_file {
         let cannot = |what: &str| format!("store.ca-file {} {what}", file.display());
         let pem = std::fs::read(file).or_error(ErrorKind::Config, || cannot("cannot be read"))?;
-        let certificates =
-            Certificate::from_pem_bundle(&pem).or_error(ErrorKind::Config, || cannot("is not PEM"))?;
+        let certificates = Certificate::from_pem_bundle(&pem).or_error(ErrorKind::Config, || cannot("is not PEM"))?;
         if certificates.is_empty() {
             return Err(Error::new(ErrorKind::Config, cannot("holds no certificate"))
                 .hint("it has to hold -----BEGIN CERTIFICATE----- blocks"));

@@ -162,8 +162,16 @@ mod tests {
             assert_eq!(check_location(good), Ok(()), "{good}");
         }
         for bad in [
-            "s3://", "s3:///x", "s3://a b", "s3://b/../c", "s3://b//c", "s3://b/./c", "s3://b/c?region=x", "s3://k:s@b",
-            "s3://.b", "s3://b/c\n",
+            "s3://",
+            "s3:///x",
+            "s3://a b",
+            "s3://b/../c",
+            "s3://b//c",
+            "s3://b/./c",
+            "s3://b/c?region=x",
+            "s3://k:s@b",
+            "s3://.b",
+            "s3://b/c\n",
         ] {
             assert!(check_location(bad).is_err(), "{bad}");
         }
@@ -172,11 +180,15 @@ mod tests {
     #[test]
     fn urls() {
         let amazon = Place::new("s3://b/p/q/", None, "eu-central-1", None).unwrap();
-        assert_eq!(amazon.url(Some(&amazon.key("i/x ä+.zst")), &[]),
-            "https://b.s3.eu-central-1.amazonaws.com/p/q/i/x%20%C3%A4%2B.zst");
+        assert_eq!(
+            amazon.url(Some(&amazon.key("i/x ä+.zst")), &[]),
+            "https://b.s3.eu-central-1.amazonaws.com/p/q/i/x%20%C3%A4%2B.zst"
+        );
         let dotted = Place::new("s3://b.c", None, "cn-north-1", None).unwrap();
-        assert_eq!(dotted.url(None, &[("list-type", "2"), ("prefix", "a/b")]),
-            "https://s3.cn-north-1.amazonaws.com.cn/b.c/?list-type=2&prefix=a%2Fb");
+        assert_eq!(
+            dotted.url(None, &[("list-type", "2"), ("prefix", "a/b")]),
+            "https://s3.cn-north-1.amazonaws.com.cn/b.c/?list-type=2&prefix=a%2Fb"
+        );
         let other = Place::new("s3://b/p", Some("http://127.0.0.1:9000/"), "x", None).unwrap();
         assert_eq!(other.url(Some("p/f"), &[("uploads", "")]), "http://127.0.0.1:9000/b/p/f?uploads=");
         assert!(other.is_local() && !other.tls() && !amazon.is_local() && amazon.tls());

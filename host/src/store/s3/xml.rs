@@ -60,10 +60,8 @@ pub(super) fn uploads(text: &str) -> Option<Uploads> {
         all.uploads.push((decode(&child(node, "Key")?)?, child(node, "UploadId")?));
     }
     if child(root, "IsTruncated").as_deref().map(str::trim) == Some("true") {
-        all.next = Some((
-            decode(&child(root, "NextKeyMarker")?)?,
-            child(root, "NextUploadIdMarker").unwrap_or_default(),
-        ));
+        all.next =
+            Some((decode(&child(root, "NextKeyMarker")?)?, child(root, "NextUploadIdMarker").unwrap_or_default()));
     }
     Some(all)
 }
@@ -77,9 +75,8 @@ pub(super) fn upload_id(text: &str) -> Option<String> {
 
 /// Whether this says that an upload was completed. A failure may come with a status that says otherwise.
 pub(super) fn completed(text: &str) -> bool {
-    Document::parse(text).is_ok_and(|document| {
-        document.root_element().tag_name().name() == "CompleteMultipartUploadResult"
-    })
+    Document::parse(text)
+        .is_ok_and(|document| document.root_element().tag_name().name() == "CompleteMultipartUploadResult")
 }
 
 /// The code and the message of a failure.
@@ -122,7 +119,8 @@ fn decode(text: &str) -> Option<String> {
         bytes.push(match byte {
             b'+' => b' ',
             b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let digit =
+                    |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
                 digit(rest.next())?.checked_mul(16)?.checked_add(digit(rest.next())?)?
             }
             byte => byte,
@@ -148,8 +146,13 @@ mod tests {
         assert_eq!(listing("<ListBucketResult/>").unwrap(), Listing::default());
         // Half an answer is none: what is not listed would be taken for missing.
         let cut = text.split_at(text.len() / 2).0;
-        for bad in ["", "{}", "<html><body>Sign in</body></html>", cut,
-            "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"] {
+        for bad in [
+            "",
+            "{}",
+            "<html><body>Sign in</body></html>",
+            cut,
+            "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
+        ] {
             assert_eq!(listing(bad), None, "{bad}");
         }
     }
