@@ -143,6 +143,9 @@ pub(super) enum Command {
         /// Print every command and call that would be made, and make none of them
         #[arg(long)]
         dry_run: bool,
+        /// Accept, this once, that this part has become much smaller. May be repeated
+        #[arg(long, value_name = "PART")]
+        accept_shrink: Vec<String>,
         /// Without a configuration file.
         #[command(flatten)]
         adhoc: Adhoc,

@@ -81,6 +81,21 @@ impl Context {
         Config::load(&path, &self.global.set)
     }
 
+    /// Its directories on this machine.
+    pub(super) fn dirs(&self, config: &Config) -> Result<StateDirs> {
+        let root = config.instance.state.clone().map_or_else(crate::run::default_state, Ok)?;
+        StateDirs::open(&root, &config.instance.name)
+    }
+
+    /// Who is told of what happens. How that goes is remembered if there is a place for it.
+    pub(super) async fn channels(&self, config: &Config) -> Result<Channels> {
+        let channels = Channels::resolve(&config.notify).await?;
+        Ok(match self.dirs(config) {
+            Ok(dirs) => channels.remembered_in(dirs.notify()),
+            Err(_) => channels,
+        })
+    }
+
     /// A host for plugins, which keeps what it compiled in the state directory.
     pub(super) fn host(&self, aot_dir: Option<PathBuf>) -> Result<PluginHost> {
         PluginHost::new(HostOptions { aot_dir, shipped: self.shipped.clone(), search: default_search() })
@@ -88,8 +103,7 @@ impl Context {
 
     /// Open the instance for work.
     pub(super) fn session(&self, config: Config) -> Result<Session> {
-        let root = config.instance.state.clone().map_or_else(crate::run::default_state, Ok)?;
-        let dirs = StateDirs::open(&root, &config.instance.name)?;
+        let dirs = self.dirs(&config)?;
         Ok(Session {
             host: Arc::new(self.host(Some(dirs.aot()))?),
             config,

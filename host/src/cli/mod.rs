@@ -60,8 +60,8 @@ pub fn main(shipped: &str) -> ExitCode {
 
 async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Run { dry_run: false, adhoc } => run::run(&context, &adhoc).await,
-        Command::Run { dry_run: true, adhoc } | Command::Plan { adhoc } => plan::plan(&context, &adhoc).await,
+        Command::Run { dry_run: false, accept_shrink, adhoc } => run::run(&context, &accept_shrink, &adhoc).await,
+        Command::Run { dry_run: true, adhoc, .. } | Command::Plan { adhoc } => plan::plan(&context, &adhoc).await,
         Command::Check { adhoc } => check::check(&context, &adhoc).await,
         Command::List { place } => list::list(&context, &place).await,
         Command::Ls { id, path, part, place } => ls::ls(&context, &id, part.as_deref(), path.as_deref(), &place).await,

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::output;
 use crate::config::Occasion;
 use crate::error::{Error, ErrorKind, Result};
-use crate::notify::{Channels, Notification};
+use crate::notify::Notification;
 
 pub(super) async fn notify(context: &Context) -> Result<ExitCode> {
     let config = context.config(&Adhoc::default())?;
@@ -15,7 +15,7 @@ pub(super) async fn notify(context: &Context) -> Result<ExitCode> {
         return Err(Error::new(ErrorKind::Config, "the configuration names no [[notify]] channel")
             .hint("add one: [[notify]], with type = \"mail\", \"webhook\", \"ping\" or \"command\""));
     }
-    let channels = Channels::resolve(&config.notify).await?;
+    let channels = context.channels(&config).await?;
     // A switch that is not called in time is what a trial must not feign: the address is called as after a success.
     let trial = Notification::new(
         Occasion::Success,

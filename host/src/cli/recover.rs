@@ -6,12 +6,12 @@ use super::args::Adhoc;
 use super::context::Context;
 use super::output;
 use crate::error::{Error, ErrorKind, Result};
-use crate::notify::{Channels, locked};
+use crate::notify::locked;
 use crate::run::{self, Recovered};
 
 pub(super) async fn recover(context: &Context) -> Result<ExitCode> {
     let mut session = context.session(context.config(&Adhoc::default())?)?;
-    session.notify = Channels::resolve(&session.config.notify).await?;
+    session.notify = context.channels(&session.config).await?;
     let recovered = run::recover(&session).await?;
     let Recovered { undone, damaged, held, failed } = recovered;
     if held.is_some() {

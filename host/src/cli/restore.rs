@@ -40,7 +40,10 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Exit
     }
     let plan = plan.accepted()?;
     confirmed(&opened.instance, &format!("Restore set {id}"), "nothing was restored", args.confirm.as_deref())?;
-    let restored = run::restore(&session, &set, plan).await?;
+    let in_use = run::in_use(&session.reporter, &set, "restore").await?;
+    let restored = run::restore(&session, &set, plan).await;
+    in_use.end().await;
+    let restored = restored?;
     if context.global.json {
         output::json(&restored)?;
     } else {

@@ -7,15 +7,17 @@ use super::context::Context;
 use super::output;
 use crate::archive::set::SetManifest;
 use crate::config::{Config, Occasion};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::notify::{Channels, Notification};
+use crate::units::Percent;
 use crate::{run, units};
 
-pub(super) async fn run(context: &Context, adhoc: &Adhoc) -> Result<ExitCode> {
-    let config = context.config(adhoc)?;
+pub(super) async fn run(context: &Context, accept_shrink: &[String], adhoc: &Adhoc) -> Result<ExitCode> {
+    let mut config = context.config(adhoc)?;
+    accept(&mut config, accept_shrink)?;
     let instance = config.instance.name.clone();
     // First of all: a run that fails for any other reason is told about.
-    let channels = Channels::resolve(&config.notify).await?;
+    let channels = context.channels(&config).await?;
     let reporter = context.reporter();
     let start = Notification::new(
         Occasion::Start,
@@ -43,6 +45,19 @@ pub(super) async fn run(context: &Context, adhoc: &Adhoc) -> Result<ExitCode> {
         output::line(summary(&manifest));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A part that may shrink as it likes, this once.
+fn accept(config: &mut Config, parts: &[String]) -> Result<()> {
+    for name in parts {
+        let names: Vec<String> = config.parts.iter().map(|part| part.name.clone()).collect();
+        let part = config.parts.iter_mut().find(|part| part.name == *name).ok_or_else(|| {
+            Error::new(ErrorKind::Config, format!("--accept-shrink: there is no part `{}`", name.escape_debug()))
+                .hint(format!("the parts are: {}", names.join(", ")))
+        })?;
+        part.min_share = Some(Percent(0));
+    }
+    Ok(())
 }
 
 async fn backup(context: &Context, config: Config, notify: Channels) -> Result<SetManifest> {

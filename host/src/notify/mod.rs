@@ -4,9 +4,12 @@
 //! sent holds no secret: neither lock tokens nor passwords are ever part of an error's text.
 
 mod channel;
+mod mark;
 mod shout;
 #[cfg(test)]
 mod tests;
+
+use std::path::PathBuf;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -18,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::report::{Level, Reporter};
 
 pub use channel::Channel;
+pub use mark::Mark;
 pub use shout::{Shouting, locked, while_waiting};
 
 /// What is told.
@@ -79,8 +83,11 @@ impl Notification {
 /// All channels of an instance, their secrets resolved. They are handed to the guard, which has to shout when its run is
 /// dead.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Channels(Vec<Channel>);
+pub struct Channels {
+    channels: Vec<Channel>,
+    /// Where it is remembered how it went.
+    marks: Option<PathBuf>,
+}
 
 impl Channels {
     /// Resolve the secrets of the configured channels.
@@ -92,29 +99,49 @@ impl Channels {
         for notify in configured {
             channels.push(Channel::resolve(notify).await?);
         }
-        Ok(Self(channels))
+        Ok(Self { channels, marks: None })
+    }
+
+    /// How it goes is remembered in this directory, for `bkhost status`.
+    #[must_use]
+    pub fn remembered_in(mut self, dir: PathBuf) -> Self {
+        self.marks = Some(dir);
+        self
+    }
+
+    /// Send on one channel.
+    async fn send_on(&self, channel: &Channel, notification: &Notification) -> std::result::Result<(), String> {
+        let sent = channel.send(notification).await;
+        if let Some(dir) = &self.marks {
+            Mark::new(channel.name(), notification.occasion.name(), sent.clone().err()).write(dir);
+        }
+        sent
     }
 
     /// Tell all those who want to be told on this occasion, all at once; each has 15 seconds.
     pub async fn send(&self, notification: &Notification, reporter: &Reporter) {
-        let sending = self.0.iter().filter(|channel| channel.wants(notification.occasion)).map(|channel| async move {
-            if let Err(why) = channel.send(notification).await {
-                let text = format!("the notification on channel `{}` failed: {why}", channel.name());
-                reporter.message(Level::Warning, None, text);
-            }
-        });
+        let sending =
+            self.channels.iter().filter(|channel| channel.wants(notification.occasion)).map(|channel| async move {
+                if let Err(why) = self.send_on(channel, notification).await {
+                    let text = format!("the notification on channel `{}` failed: {why}", channel.name());
+                    reporter.message(Level::Warning, None, text);
+                }
+            });
         join_all(sending).await;
     }
 
     /// Send a trial on every channel, whatever it is configured for. Gives each channel's name and, if it failed, why.
     pub async fn try_all(&self, notification: &Notification) -> Vec<(String, std::result::Result<(), String>)> {
-        join_all(self.0.iter().map(|channel| async { (channel.name().to_owned(), channel.send(notification).await) }))
-            .await
+        let sending = self.channels.iter().map(|channel| async {
+            let sent = self.send_on(channel, notification).await;
+            (channel.name().to_owned(), sent)
+        });
+        join_all(sending).await
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.channels.is_empty()
     }
 }

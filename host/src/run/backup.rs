@@ -20,6 +20,7 @@ use super::part::{LivePart, Part, Purpose};
 use super::plan::{self, Plan};
 use super::prune::{self, blocking};
 use super::session::Session;
+use super::shrink;
 use super::together::{levels, together};
 use super::undo::{self, Undo};
 use crate::application::{Application, Hooks, Lock, Outcome};
@@ -364,6 +365,7 @@ impl Run<'_> {
         };
         let (skew, mut warnings) = self.skew(live)?;
         let stored = self.session.phase(Phase::Archive, self.archive(live, &writer)).await?;
+        warnings.extend(shrink::refuse(self.session, self.store, self.id, &stored).await?);
         warnings.extend(stored.iter().flat_map(|part| {
             let changed = part
                 .changed

@@ -71,7 +71,12 @@ pub(super) async fn prune(
     let instance = session.instance().to_owned();
     let sets = {
         let store = store.clone();
-        blocking(move || store.list(&instance)).await?
+        let (sets, skipped) = blocking(move || Ok((store.list(&instance)?, store.records(&instance)?.skipped))).await?;
+        for skipped in skipped {
+            let text = format!("{} stays, and is not looked at: {}", skipped.path, skipped.why);
+            session.reporter.message(Level::Warning, None, text);
+        }
+        sets
     };
     let uses = in_use::uses(store, session.instance()).await?;
     let mut pruned = Pruned { decisions: decide(&sets, &uses, &policy), ..Pruned::default() };

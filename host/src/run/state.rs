@@ -49,6 +49,12 @@ impl StateDirs {
         self.instance.join("runs")
     }
 
+    /// How notifications went.
+    #[must_use]
+    pub fn notify(&self) -> PathBuf {
+        self.instance.join("notify")
+    }
+
     /// A part's staging directory, made if it is missing.
     ///
     /// # Errors

@@ -12,6 +12,7 @@
 mod aws;
 mod busy;
 mod cli;
+mod coverage;
 mod crash;
 mod damage;
 mod demo;
@@ -20,6 +21,7 @@ mod disks;
 mod ebs;
 mod faults;
 mod freeze;
+mod keep;
 mod lease;
 mod limits;
 mod lvm;
