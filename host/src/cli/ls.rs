@@ -16,7 +16,7 @@ pub(super) async fn ls(
     path: Option<&str>,
     place: &Place,
 ) -> Result<ExitCode> {
-    let opened = context.place(place)?;
+    let opened = context.place(place).await?;
     let set = opened.set(id).await?;
     let parts = &set.manifest.parts;
     let names = || parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ");

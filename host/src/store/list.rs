@@ -86,12 +86,6 @@ impl StoredSet {
         ObjectReader::open(&self.store, &format!("{}/{file}", self.dir))
     }
 
-    /// The store that it is in.
-    #[must_use]
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
     /// The sets that a restore of this part needs besides this one, the oldest first.
     ///
     /// # Errors
