@@ -72,7 +72,7 @@ pub(super) struct Adhoc {
 /// A store that is named on the command line instead of in a configuration file.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Place {
-    /// The store, instead of the configuration's
+    /// Only this store: its name in the configuration, or where it is
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
     /// The instance, if the store holds several
@@ -236,6 +236,24 @@ pub(super) enum Command {
         /// Which store.
         #[command(flatten)]
         place: Place,
+    },
+    /// Copy sets, and those that they build on, to another store: proved on reading and by reading back
+    Copy {
+        /// The set's id, or `latest`
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// All proved sets
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+        /// From this store: its name, or where it is [default: the first one of the configuration that has the set]
+        #[arg(long, value_name = "STORE")]
+        from: Option<String>,
+        /// To this store: its name, or where it is
+        #[arg(long, value_name = "STORE")]
+        to: String,
+        /// The instance, if there is no configuration and the store holds several
+        #[arg(long, value_name = "INSTANCE")]
+        instance: Option<String>,
     },
     /// Undo what a run that died has left, and give the application back
     Recover,

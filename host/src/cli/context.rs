@@ -13,7 +13,7 @@ use crate::config::{Config, Flags};
 use crate::error::{Error, ErrorKind, Result};
 use crate::notify::Channels;
 use crate::plugin::{HostOptions, PluginHost, default_search};
-use crate::report::{Reporter, Terms};
+use crate::report::{Level, Reporter, Terms};
 use crate::run::{Session, StateDirs, blocking, on_signals};
 use crate::store::{Store, StoredSet};
 
@@ -24,9 +24,13 @@ pub(super) struct Context {
     reporter: Reporter,
 }
 
-/// A store and the instance in it that is meant.
+/// The stores and the instance in them that is meant.
+#[derive(Clone)]
 pub(super) struct Opened {
+    /// The first of them.
     pub(super) store: Store,
+    /// All of them: with `--store` only that one.
+    pub(super) stores: Vec<Store>,
     pub(super) instance: String,
     config: Option<Config>,
     state: Option<PathBuf>,
@@ -114,36 +118,72 @@ impl Context {
         })
     }
 
-    /// The store and the instance: the configuration's, or those that the flags name.
+    /// The stores and the instance: the configuration's, or those that the flags name.
     pub(super) async fn place(&self, place: &Place) -> Result<Opened> {
         let state = self.global.state.clone();
-        let Some(location) = &place.store else {
+        let Some(wanted) = &place.store else {
             let config = self.config(&Adhoc::default())?;
-            let store = config
-                .stores
-                .first()
-                .ok_or_else(|| Error::new(ErrorKind::Config, "the configuration names no [[store]]"))?;
-            let store = Store::configured(store, false).await?;
-            return Ok(Opened { store, instance: config.instance.name.clone(), config: Some(config), state });
+            let stores = self.open_all(&config).await?;
+            return Opened::new(stores, config.instance.name.clone(), Some(config), state);
         };
-        let absolute =
-            std::path::absolute(location).map_or_else(|_| location.clone(), |path| path.display().to_string());
-        let store = Store::open(if location.contains("://") { location } else { &absolute })?;
-        let instance = match &place.instance {
-            Some(instance) => instance.clone(),
-            None => {
-                let store = store.clone();
-                blocking(move || only_instance(&store)).await?
-            }
-        };
-        // A configuration of the same instance knows more than the store: its parts and grants.
         let config = match self.config_file() {
-            Ok(config) if config.instance.name == instance => Some(config),
-            Ok(_) => None,
+            Ok(config) => Some(config),
             Err(_) if self.global.config.is_none() => None,
             Err(error) => return Err(error),
         };
-        Ok(Opened { store, instance, config, state })
+        let store = self.store(config.as_ref(), wanted).await?;
+        let instance = match &place.instance {
+            Some(instance) => instance.clone(),
+            None => match &config {
+                Some(config) if config.stores.iter().any(|store| store.name() == *wanted) => config.instance.name.clone(),
+                _ => {
+                    let store = store.clone();
+                    blocking(move || only_instance(&store)).await?
+                }
+            },
+        };
+        // A configuration of the same instance knows more than the store: its parts and grants.
+        let config = config.filter(|config| config.instance.name == instance);
+        Opened::new(vec![store], instance, config, state)
+    }
+
+    /// A store by its name in the configuration, or by its location.
+    pub(super) async fn store(&self, config: Option<&Config>, wanted: &str) -> Result<Store> {
+        let configured = config.into_iter().flat_map(|config| &config.stores);
+        let mut configured = configured.filter(|store| store.name() == wanted || store.to == wanted);
+        if let Some(store) = configured.next() {
+            return Store::configured(store, false).await;
+        }
+        if wanted.contains("://") {
+            return Store::open(wanted);
+        }
+        let absolute = std::path::absolute(wanted).map_or_else(|_| wanted.to_owned(), |path| path.display().to_string());
+        Store::open(&absolute).map_err(|error| match config {
+            Some(config) if error.kind() == ErrorKind::NotFound && !wanted.contains('/') => {
+                let names: Vec<String> = config.stores.iter().map(crate::config::StoreConfig::name).collect();
+                error.hint(format!("the configuration's stores are called: {}", names.join(", ")))
+            }
+            _ => error,
+        })
+    }
+
+    /// The stores of the configuration. One that cannot be opened is left out, and that is said: it is when a store is gone
+    /// that the others are looked at.
+    async fn open_all(&self, config: &Config) -> Result<Vec<Store>> {
+        let (mut stores, mut failed) = (Vec::new(), Vec::new());
+        for store in &config.stores {
+            match Store::configured(store, false).await {
+                Ok(opened) => stores.push(opened),
+                Err(error) => failed.push((store.name(), error)),
+            }
+        }
+        if stores.is_empty() {
+            return failed.into_iter().next().map_or(Ok(stores), |(_, error)| Err(error));
+        }
+        for (name, error) in failed {
+            self.reporter.message(Level::Warning, None, format!("the store `{name}` is left out: {error}"));
+        }
+        Ok(stores)
     }
 }
 
@@ -160,28 +200,77 @@ fn only_instance(store: &Store) -> Result<String> {
 }
 
 impl Opened {
-    /// The set with this id, or the newest proved one for `latest`.
+    fn new(stores: Vec<Store>, instance: String, config: Option<Config>, state: Option<PathBuf>) -> Result<Self> {
+        let store = stores.first().cloned();
+        let store = store.ok_or_else(|| Error::new(ErrorKind::Config, "the configuration names no [[store]]"))?;
+        Ok(Self { store, stores, instance, config, state })
+    }
+
+    /// The configuration, if there is one.
+    pub(super) fn config(&self) -> Option<&Config> {
+        self.config.as_ref()
+    }
+
+    /// Each store by itself.
+    pub(super) fn each(&self) -> impl Iterator<Item = Self> {
+        self.stores.iter().map(|store| Self { store: store.clone(), stores: vec![store.clone()], ..self.clone() })
+    }
+
+    /// The set with this id, or the newest proved one for `latest`: from the first store that has it whole.
     pub(super) async fn set(&self, id: &str) -> Result<StoredSet> {
-        let (store, instance) = (self.store.clone(), self.instance.clone());
+        let (stores, instance) = (self.stores.clone(), self.instance.clone());
         let wanted = if id == "latest" { None } else { Some(id.parse::<SetId>()?) };
         blocking(move || {
+            let mut failed: Option<Error> = None;
             let id = match wanted {
                 Some(id) => id,
-                None => store
-                    .list(&instance)?
-                    .into_iter()
-                    .find(|set| set.manifest().is_some())
-                    .map(|set| set.id)
-                    .ok_or_else(|| {
-                        Error::new(
-                            ErrorKind::NotFound,
-                            format!("instance {instance} has no proved set in {}", store.location()),
-                        )
-                    })?,
+                None => {
+                    let mut newest = None;
+                    for store in &stores {
+                        match store.list(&instance) {
+                            Ok(sets) => {
+                                let proved = sets.into_iter().filter(|set| set.manifest().is_some()).map(|set| set.id);
+                                newest = newest.max(proved.max());
+                            }
+                            Err(error) => failed = failed.or(Some(error)),
+                        }
+                    }
+                    newest.ok_or_else(|| {
+                        let places: Vec<&str> = stores.iter().map(Store::location).collect();
+                        let text = format!("instance {instance} has no proved set in {}", places.join(" or "));
+                        failed.take().unwrap_or_else(|| Error::new(ErrorKind::NotFound, text))
+                    })?
+                }
             };
-            store.open_set(&instance, &id)
+            let mut failed: Option<Error> = None;
+            for store in &stores {
+                match store.open_set(&instance, &id) {
+                    Ok(set) => return Ok(set),
+                    // That one store has not got it is not the news if another one has it damaged.
+                    Err(error) if failed.as_ref().is_none_or(|known| known.kind() == ErrorKind::NotFound) => {
+                        failed = Some(error);
+                    }
+                    Err(_) => {}
+                }
+            }
+            Err(failed.unwrap_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no set {id}"))))
         })
         .await
+    }
+
+    /// The set in every store that has something of it.
+    pub(super) async fn sets(&self, id: &str) -> Result<Vec<Result<StoredSet>>> {
+        let first = self.set(id).await;
+        let id = match (&first, id) {
+            (Ok(set), _) => set.manifest.id.clone(),
+            (Err(_), "latest") => return first.map(|set| vec![Ok(set)]),
+            (Err(_), id) => id.parse::<SetId>()?,
+        };
+        let (stores, instance) = (self.stores.clone(), self.instance.clone());
+        let found = blocking(move || Ok(stores.iter().map(|store| store.open_set(&instance, &id)).collect::<Vec<_>>()));
+        let mut found = found.await?;
+        found.retain(|set| set.as_ref().err().is_none_or(|error| error.kind() != ErrorKind::NotFound));
+        if found.is_empty() { first.map(|set| vec![Ok(set)]) } else { Ok(found) }
     }
 
     /// The configuration, or one that has as much of it as the set tells: enough to restore to another place.

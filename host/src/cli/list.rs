@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::args::Place;
-use super::context::Context;
+use super::context::{Context, Opened};
 use super::output;
 use crate::archive::SetId;
 use crate::archive::set::SetManifest;
@@ -14,21 +14,45 @@ use crate::units;
 
 pub(super) async fn list(context: &Context, place: &Place) -> Result<ExitCode> {
     let opened = context.place(place).await?;
-    let (store, instance) = (opened.store.clone(), opened.instance.clone());
-    let sets = blocking(move || store.list(&instance)).await?;
-    if context.global.json {
-        let rows: Vec<_> = sets.iter().map(as_json).collect();
-        output::json(&serde_json::json!({
-            "store": opened.store.location(), "instance": opened.instance, "sets": rows,
-        }))?;
-    } else if sets.is_empty() {
-        output::line(format!("no sets of instance {} in {}", opened.instance, opened.store.location()));
-    } else {
-        output::line(format!("instance {} in {}", opened.instance, opened.store.location()));
-        let rows: Vec<_> = sets.iter().map(as_row).collect();
-        output::table(&["SET", "STATE", "AGE", "STORED", "DOWNTIME", "PARTS"], &rows);
+    let mut listed = Vec::new();
+    let mut failed = None;
+    for Opened { store, instance, .. } in opened.each() {
+        let from = store.clone();
+        match blocking(move || from.list(&instance)).await {
+            Ok(sets) => listed.push((store, sets)),
+            // One that does not answer does not hide the others.
+            Err(error) => {
+                if opened.stores.len() > 1 {
+                    output::error(&error, false);
+                }
+                failed = failed.or(Some(error));
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    if context.global.json {
+        let rows = |sets: &[SetEntry]| sets.iter().map(as_json).collect::<Vec<_>>();
+        let stores: Vec<_> = listed
+            .iter()
+            .map(|(store, sets)| {
+                serde_json::json!({ "name": store.name(), "store": store.location(), "sets": rows(sets) })
+            })
+            .collect();
+        let first = listed.first().map(|(_, sets)| rows(sets)).unwrap_or_default();
+        output::json(&serde_json::json!({
+            "store": opened.store.location(), "instance": opened.instance, "sets": first, "stores": stores,
+        }))?;
+    } else {
+        for (store, sets) in &listed {
+            if sets.is_empty() {
+                output::line(format!("no sets of instance {} in {}", opened.instance, store.location()));
+            } else {
+                output::line(format!("instance {} in {}", opened.instance, store.location()));
+                let rows: Vec<_> = sets.iter().map(as_row).collect();
+                output::table(&["SET", "STATE", "AGE", "STORED", "DOWNTIME", "PARTS"], &rows);
+            }
+        }
+    }
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 fn as_row(set: &SetEntry) -> Vec<String> {

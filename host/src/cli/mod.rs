@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod confirm;
 mod context;
+mod copy;
 mod demo;
 mod guard;
 mod keep;
@@ -71,6 +72,9 @@ async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
         Command::Prune { keep, dry_run, place } => prune::prune(&context, &keep, dry_run, &place).await,
         Command::Keep { id, note, release: false, place } => keep::keep(&context, &id, note, &place).await,
         Command::Keep { id, place, .. } | Command::Unkeep { id, place } => keep::release(&context, &id, &place).await,
+        Command::Copy { id, all: _, from, to, instance } => {
+            copy::copy(&context, id.as_deref(), from, &to, instance).await
+        }
         Command::Cancel => cancel::cancel(&context).await,
         Command::Status { show_tokens } => status::status(&context, show_tokens),
         Command::Guard { .. } => guard::guard().await,

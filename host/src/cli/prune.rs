@@ -9,7 +9,7 @@ use super::context::Context;
 use super::output;
 use crate::config::Retention;
 use crate::error::{Error, ErrorKind, Result};
-use crate::run;
+use crate::run::{self, Pruned};
 use crate::units::Span;
 
 /// `[retention]` on the command line: a flag takes the place of the configuration's key.
@@ -64,22 +64,42 @@ pub(super) async fn prune(context: &Context, flags: &KeepFlags, dry_run: bool, p
     let opened = context.place(place).await?;
     let session = context.session(opened.config_or_plain())?;
     let policy = flags.over(session.config.retention.clone())?.policy();
-    let pruned = run::prune(&session, &opened.store, policy, dry_run).await?;
+    let mut failed = None;
+    for store in &opened.stores {
+        let pruned = match run::prune(&session, store, policy, dry_run).await {
+            Ok(pruned) => pruned,
+            // One that does not answer does not keep the others from being pruned.
+            Err(error) if opened.stores.len() > 1 && error.kind() == ErrorKind::Store => {
+                output::error(&error, false);
+                failed = failed.or(Some(error));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if opened.stores.len() > 1 && !context.global.json {
+            output::line(format!("In {}:", store.location()));
+        }
+        print(context, &pruned, dry_run)?;
+        failed = failed.or(pruned.failed.first().map(|(id, why)| {
+            let name = store.name();
+            Error::new(ErrorKind::Store, format!("set {id} could not be deleted from store `{name}`: {why}"))
+        }));
+    }
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn print(context: &Context, pruned: &Pruned, dry_run: bool) -> Result<()> {
     if context.global.json {
-        output::json(&pruned)?;
+        return output::json(pruned);
+    }
+    for decision in &pruned.decisions {
+        let fate = if decision.keep { "stays" } else { "goes " };
+        output::line(format!("{fate}  {}  {}", decision.id, decision.why));
+    }
+    if dry_run {
+        output::line("Nothing was deleted: this is what `bkhost prune` would do.");
     } else {
-        for decision in &pruned.decisions {
-            let fate = if decision.keep { "stays" } else { "goes " };
-            output::line(format!("{fate}  {}  {}", decision.id, decision.why));
-        }
-        if dry_run {
-            output::line("Nothing was deleted: this is what `bkhost prune` would do.");
-        } else {
-            output::line(format!("{} deleted", pruned.deleted.len()));
-        }
+        output::line(format!("{} deleted", pruned.deleted.len()));
     }
-    match pruned.failed.first() {
-        None => Ok(ExitCode::SUCCESS),
-        Some((id, why)) => Err(Error::new(ErrorKind::Store, format!("set {id} could not be deleted: {why}"))),
-    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use super::context::Context;
 use super::output;
 use crate::archive::SetId;
 use crate::error::Result;
+use crate::report::Level;
 use crate::run::{self, PlannedStep, RestorePlan, RestoreRequest};
 use crate::units;
 
@@ -21,6 +22,10 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Exit
     {
         // Before anything is looked at: whoever types the wrong name means something else.
         confirmed(&opened.instance, "", "nothing was restored", Some(name))?;
+    }
+    if opened.stores.len() > 1 {
+        let text = format!("set {} is read from {}", set.manifest.id, set.store().location());
+        context.reporter().message(Level::Info, None, text);
     }
     let session = context.session(opened.config_for(&set.manifest)?)?;
     let parts = session.parts().await?;

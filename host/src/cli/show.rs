@@ -15,7 +15,7 @@ pub(super) async fn show(context: &Context, id: &str, place: &Place) -> Result<E
     if context.global.json {
         output::json(&set.manifest)?;
     } else {
-        print(&set.manifest, opened.store.location());
+        print(&set.manifest, set.store().location());
     }
     Ok(ExitCode::SUCCESS)
 }

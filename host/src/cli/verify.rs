@@ -15,20 +15,34 @@ pub(super) async fn verify(context: &Context, id: Option<&str>, place: &Place) -
     let Some(id) = id else {
         return verify_all(context, &opened).await;
     };
-    let set = opened.set(id).await?;
-    let verified = one(context, &set, &mut Known::new()).await?;
-    if context.global.json {
-        output::json(&verified)?;
+    let mut failed = None;
+    for set in opened.sets(id).await? {
+        let result = match set {
+            Ok(set) => one(context, &set, &mut Known::new()).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(verified) if context.global.json => output::json(&verified)?,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            // One that is damaged in a store does not hide the same in another.
+            Err(error) => {
+                if let Some(known) = failed.replace(error) {
+                    output::error(&known, false);
+                }
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 async fn one(context: &Context, set: &StoredSet, known: &mut Known) -> Result<Verified> {
     let verified = run::verify_set(&context.reporter(), set, known, &context.cancel()?).await?;
     if !context.global.json {
         output::line(format!(
-            "set {}: {} objects, {} entries, {}: all as they were",
+            "set {} in {}: {} objects, {} entries, {}: all as they were",
             verified.id,
+            set.store().location(),
             verified.objects,
             verified.entries,
             units::human_bytes(verified.bytes)
@@ -39,17 +53,26 @@ async fn one(context: &Context, set: &StoredSet, known: &mut Known) -> Result<Ve
 
 /// One damaged set does not hide the others.
 async fn verify_all(context: &Context, opened: &Opened) -> Result<ExitCode> {
-    let (store, instance) = (opened.store.clone(), opened.instance.clone());
-    let sets = blocking(move || store.list(&instance)).await?;
     let mut verified = Vec::new();
     let mut damaged = Vec::new();
-    let mut known = Known::new();
-    for set in sets {
+    let mut sets = Vec::new();
+    for opened in opened.each() {
+        let (store, instance) = (opened.store.clone(), opened.instance.clone());
+        let listed = blocking(move || store.list(&instance)).await?;
+        sets.extend(listed.into_iter().map(|set| (opened.clone(), set)));
+    }
+    let mut known = (String::new(), Known::new());
+    for (opened, set) in sets {
+        // What is known of one store is nothing that is known of another.
+        if known.0 != opened.store.location() {
+            known = (opened.store.location().to_owned(), Known::new());
+        }
+        let known = &mut known.1;
         let result = match set.state {
             SetState::Unpublished => continue,
             SetState::Damaged(why) => Err(Error::new(ErrorKind::Damaged, why)),
             SetState::Proved(_) => match opened.set(set.id.as_str()).await {
-                Ok(stored) => one(context, &stored, &mut known).await,
+                Ok(stored) => one(context, &stored, known).await,
                 Err(error) => Err(error),
             },
         };

@@ -219,23 +219,40 @@ impl Checker<'_> {
     }
 
     fn stores(&self, config: &Config) -> Result<()> {
-        match config.stores.as_slice() {
-            [] => Err(self.wrong(&[Step::Key("store")], "there is no [[store]]")),
-            [store] => self.store(0, store),
-            [_, ..] => Err(self
-                .error(
-                    &[Step::Key("store"), Step::Index(1)],
-                    "there are several stores, and this version writes to one",
-                )
-                .hint("keep one [[store]]; copy its directory elsewhere for a second")),
+        if config.stores.is_empty() {
+            return Err(self.wrong(&[Step::Key("store")], "there is no [[store]]"));
         }
+        for (index, store) in config.stores.iter().enumerate() {
+            self.store(index, store)?;
+            let at = |key| [Step::Key("store"), Step::Index(index), Step::Key(key)];
+            let before = config.stores.iter().take(index);
+            if before.clone().any(|other| (&other.to, &other.endpoint) == (&store.to, &store.endpoint)) {
+                let message = format!("there are two stores `{}`", store.to);
+                return Err(self.error(&at("to"), &message).hint("a second copy belongs elsewhere: keep one"));
+            }
+            if before.into_iter().any(|other| other.name() == store.name()) {
+                let message = format!("two stores are called `{}`", store.name());
+                return Err(self.error(&at("name"), &message).hint("give each a name = \"…\" of its own"));
+            }
+        }
+        if !config.stores.iter().any(|store| store.required) {
+            let at = [Step::Key("store"), Step::Index(0), Step::Key("required")];
+            return Err(self
+                .error(&at, "no store is required: a run that stored nothing would be a success")
+                .hint("leave `required` out of at least one [[store]]"));
+        }
+        Ok(())
     }
 
     fn store(&self, index: usize, store: &StoreConfig) -> Result<()> {
         let at = |key| [Step::Key("store"), Step::Index(index), Step::Key(key)];
         check_location(&store.to).map_err(|(message, hint)| self.error(&at("to"), &message).hint(hint))?;
+        if let Some(name) = &store.name {
+            self.name(&at("name"), "a store", name)?;
+        }
         if !store.to.starts_with("s3://") {
-            let plain = StoreConfig { to: store.to.clone(), ..StoreConfig::at(&store.to) };
+            let plain =
+                StoreConfig { name: store.name.clone(), required: store.required, ..StoreConfig::at(&store.to) };
             let keys = serde_json::to_value(store).unwrap_or_default();
             let plain = serde_json::to_value(plain).unwrap_or_default();
             let other = keys.as_object().into_iter().flatten().find(|(key, value)| plain.get(key) != Some(value));
@@ -251,8 +268,9 @@ impl Checker<'_> {
         if store.access_key.is_some() != store.secret_key.is_some()
             || (store.session_token.is_some() && store.access_key.is_none())
         {
-            let message = "`access-key` and `secret-key` of a store go together";
-            return Err(self.wrong(&at(if store.access_key.is_some() { "access-key" } else { "secret-key" }), message));
+            let has = if store.access_key.is_some() { "access-key" } else { "secret-key" };
+            let error = self.error(&at(has), "`access-key` and `secret-key` of a store go together");
+            return Err(error.hint("write both, with { file = \"…\" } or { env = \"…\" }; or none, for the usual places"));
         }
         if store.kms_key.is_some() && store.encryption != Some(Encryption::AwsKms) {
             return Err(self.wrong(&at("kms-key"), "`kms-key` goes with `encryption = \"aws-kms\"`"));

@@ -46,6 +46,8 @@ const FORMS: &[(&str, &str)] = &[
     ("part[].limits.freeze", "freeze = \"30s\""),
     ("store", "add a [[store]], with to = \"/backups\""),
     ("store[].to", "to = \"/backups\", or to = \"s3://bucket/prefix\""),
+    ("store[].name", "name = \"offsite\""),
+    ("store[].required", "required = false"),
     ("store[].endpoint", "endpoint = \"https://minio.example.org:9000\""),
     ("store[].region", "region = \"eu-central-1\""),
     ("store[].path-style", "path-style = true"),

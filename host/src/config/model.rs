@@ -209,6 +209,12 @@ pub struct Limits {
 pub struct StoreConfig {
     /// Where: the absolute path of a directory, or `s3://bucket/prefix`. The other keys are those of a bucket.
     pub to: String,
+    /// What messages and `--store` call it: 1 to 32 characters of `a-z`, `0-9` and `-`. Default: the last name in `to`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether a set that is not in it is no backup. If not, and it fails, a run goes on without it and says so.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub required: bool,
     /// The server, if it is not Amazon's: `https://minio.example.org:9000`. Default: $AWS_ENDPOINT_URL_S3,
     /// $AWS_ENDPOINT_URL, or Amazon's of the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -257,6 +263,8 @@ impl StoreConfig {
     pub fn at(location: &str) -> Self {
         Self {
             to: location.to_owned(),
+            name: None,
+            required: true,
             endpoint: None,
             region: None,
             path_style: None,
@@ -270,6 +278,21 @@ impl StoreConfig {
             timeout: None,
             retry_for: None,
         }
+    }
+}
+
+impl StoreConfig {
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        let last = self.to.trim_end_matches('/').rsplit('/').find(|name| !name.is_empty()).unwrap_or("store");
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let name: String = last.chars().map(plain).take(32).collect();
+        let name = name.trim_matches('-');
+        if name.is_empty() { "store".to_owned() } else { name.to_owned() }
     }
 }
 
@@ -332,6 +355,15 @@ impl Archive {
             ArchiveFormat::TarGz => Compression::Gzip { level: self.level.unwrap_or(6).into(), threads },
         }
     }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 fn drain_timeout() -> Span {

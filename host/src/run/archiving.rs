@@ -8,6 +8,7 @@ use super::part::LivePart;
 use super::proof::{self, watched};
 use super::prune::blocking;
 use super::session::Session;
+use super::tee::{Writers, same_bytes};
 use crate::archive::set::{
     ObjectRecord, ObjectRole, PartRecord, SnapshotRecord, SourceForm, SourceRecord, data_file, index_file, stream_file,
 };
@@ -15,8 +16,7 @@ use crate::archive::{self, Exclude, Format, Named, PartOptions, Written, write_p
 use crate::capability::Process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Instance, Source};
-use crate::report::{Level, Phase};
-use crate::store::SetWriter;
+use crate::report::{Level, Phase, waiting};
 
 /// How long a process may take to end after its output has.
 const PROCESS_END: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ struct Stored {
 pub(super) async fn store_part(
     session: &Session,
     part: &mut LivePart<'_>,
-    writer: &SetWriter,
+    writer: &Writers,
     cancel: &CancellationToken,
 ) -> Result<PartRecord> {
     let name = part.name().to_owned();
@@ -60,9 +60,34 @@ pub(super) async fn store_part(
     stored.changed.extend(&part.instance.torn());
     refuse_empty(&name, &stored)?;
     let record = record(part, snapshot, stored);
-    let reader = writer.clone();
-    proof::prove(&session.reporter, &record, writer.keys(), move |file| reader.read(file), cancel).await?;
+    prove(session, &record, writer, cancel).await?;
     Ok(record)
+}
+
+/// Reads back from each store what was written to it: from the first all is compared with the index, file by file; the
+/// others have to have the same bytes.
+async fn prove(session: &Session, record: &PartRecord, writers: &Writers, cancel: &CancellationToken) -> Result<()> {
+    let mut proved = false;
+    for (target, writer) in writers.live() {
+        let result = if proved {
+            let (objects, cancel) = (record.objects.clone(), cancel.clone());
+            let what = format!("read part `{}` back from store `{}`", record.name, target.store.name());
+            let work = blocking(move || {
+                objects
+                    .iter()
+                    .try_for_each(|object| same_bytes(writer.read(&object.file)?, object, &|| cancel.is_cancelled()))
+            });
+            waiting(&session.reporter, &what, work).await
+        } else {
+            let keys = writers.keys();
+            proof::prove(&session.reporter, record, &keys, move |file| writer.read(file), cancel).await.map(|_| ())
+        };
+        match result {
+            Ok(()) => proved = true,
+            Err(error) => target.failed(error)?,
+        }
+    }
+    Ok(())
 }
 
 /// Do the work of `storing`, and have the strategy confirm all the while that what is read is what was captured.
@@ -120,7 +145,7 @@ async fn store_sources(
     session: &Session,
     part: &str,
     sources: Vec<Source>,
-    writer: &SetWriter,
+    writer: &Writers,
     cancel: &CancellationToken,
 ) -> Result<Stored> {
     let mut stored = Stored::default();
@@ -163,7 +188,7 @@ async fn store_trees(
     part: &str,
     trees: Vec<archive::Source>,
     format: &Format,
-    writer: &SetWriter,
+    writer: &Writers,
     cancel: &CancellationToken,
     stored: &mut Stored,
 ) -> Result<()> {
@@ -207,7 +232,7 @@ async fn store_stream(
     name: String,
     mut process: Process,
     format: &Format,
-    writer: &SetWriter,
+    writer: &Writers,
     cancel: &CancellationToken,
     stored: &mut Stored,
 ) -> Result<()> {

@@ -14,13 +14,15 @@ use super::history::EarlierSets;
 use super::identity::ProcessId;
 use super::journal::{Journal, Record};
 use super::keeper::JournalKeeper;
-use super::lease::{self, Lease};
+use super::lease::{self, Leases};
 use super::lock::InstanceLock;
 use super::part::{LivePart, Part, Purpose};
 use super::plan::{self, Plan};
 use super::prune::{self, blocking};
 use super::session::Session;
 use super::shrink;
+use super::stores::{self, Stores};
+use super::tee::Writers;
 use super::together::{levels, together};
 use super::undo::{self, Undo};
 use crate::application::{Application, Hooks, Lock, Outcome};
@@ -29,7 +31,7 @@ use crate::archive::set::{ApplicationRecord, FORMAT, LockMode, MadeBy, PartRecor
 use crate::capability::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Event, Level, Phase};
-use crate::store::{SetWriter, Store};
+use crate::store::Store;
 
 /// How long children that were killed keep the application locked.
 const REAP_PATIENCE: Duration = Duration::from_secs(5);
@@ -48,7 +50,7 @@ struct Run<'a> {
     id: &'a SetId,
     application: Arc<dyn Application>,
     parts: &'a [Part],
-    store: &'a Store,
+    stores: &'a Stores,
     journal: Arc<Journal>,
     keeper: Arc<JournalKeeper>,
     guard: Guard,
@@ -95,9 +97,9 @@ pub async fn backup(session: &Session) -> Result<SetManifest> {
     });
     recover_before(session).await?;
     let plan = session.phase(Phase::Plan, plan::make(session)).await?;
-    let lease = Lease::take(session, &plan.store, &what).await?;
-    let result = leased(session, &id, plan, lease.lost(), (began, start)).await;
-    lease.release().await;
+    let leases = Leases::take(session, &plan.stores, &what).await?;
+    let result = leased(session, &id, plan, leases.lost(), (began, start)).await;
+    leases.release().await;
     result
 }
 
@@ -109,8 +111,8 @@ async fn leased(
     lease_lost: CancellationToken,
     (began, start): (jiff::Timestamp, Instant),
 ) -> Result<SetManifest> {
-    let Plan { access, application, parts, store } = plan;
-    sweep(session, &store, id).await?;
+    let Plan { access, application, parts, stores } = plan;
+    sweep(session, &stores, id).await?;
     let journal = Arc::new(Journal::create(&session.dirs.runs(), id)?);
     journal.write(Record::Begun { instance: session.instance().to_owned(), host: ProcessId::own()? })?;
     let keeper = Arc::new(JournalKeeper::new(Arc::clone(&journal), id, session.reporter.clone()));
@@ -128,7 +130,7 @@ async fn leased(
         id,
         application: Arc::clone(&application),
         parts: &parts,
-        store: &store,
+        stores: &stores,
         journal: Arc::clone(&journal),
         keeper: Arc::clone(&keeper),
         guard,
@@ -151,7 +153,7 @@ async fn leased(
         Ok(manifest) => {
             let task = Undo::new(session, id, journal, keeper);
             // A cancel that comes when the set is being published ends the strategies, but the set stays.
-            let left = if run.unclosed.load(Ordering::Relaxed) { task.clean(&parts, &store).await } else { Vec::new() };
+            let left = if run.unclosed.load(Ordering::Relaxed) { task.clean(&parts, &stores).await } else { Vec::new() };
             match undo::combine(left) {
                 None => task.end()?,
                 Some(left) => {
@@ -161,15 +163,16 @@ async fn leased(
             }
             run.guard.dismiss().await;
             // The set is published: that old ones could not be removed does not make it a failure.
-            if let Err(error) = session.phase(Phase::Prune, prune::after_backup(session, &parts, &store)).await {
+            if let Err(error) = session.phase(Phase::Prune, prune::after_backup(session, &parts, &stores)).await {
                 session.reporter.message(Level::Warning, None, error.to_string());
             }
+            stores::tell(&stores, &session.notify, session.instance(), id, &session.reporter).await;
             Ok(manifest)
         }
         Err(error) => {
             let error = run.reason(error);
             let task = Undo::new(session, id, journal, keeper);
-            let work = undo::undo(&task, application.as_ref(), RELEASE_PATIENCE, &parts, &store);
+            let work = undo::undo(&task, application.as_ref(), RELEASE_PATIENCE, &parts, &stores);
             let undone = session.phase(Phase::Undo, work).await;
             let left = task.left();
             if left.as_ref().is_ok_and(|left| left.held.is_none()) {
@@ -211,17 +214,12 @@ async fn next_id(session: &Session) -> Result<SetId> {
     let journals = std::fs::read_dir(session.dirs.runs()).into_iter().flatten().flatten();
     let runs = journals.filter_map(|entry| entry.path().file_stem()?.to_str()?.parse::<SetId>().ok()).max();
     // A store that cannot be read has its error soon, where a run fails for it.
-    let store = match session.config.stores.first() {
-        Some(store) => Store::configured(store, false).await.ok(),
-        None => None,
-    };
-    let stored = match store {
-        Some(store) => {
-            let instance = session.instance().to_owned();
-            blocking(move || store.newest(&instance)).await.ok().flatten()
-        }
-        None => None,
-    };
+    let mut stored = None;
+    for config in &session.config.stores {
+        let Ok(store) = Store::configured(config, false).await else { continue };
+        let instance = session.instance().to_owned();
+        stored = stored.max(blocking(move || store.newest(&instance)).await.ok().flatten());
+    }
     let Some(newest) = runs.max(stored) else { return Ok(now) };
     let id = now.clone().after(&newest);
     if id != now {
@@ -235,13 +233,15 @@ async fn next_id(session: &Session) -> Result<SetId> {
     Ok(id)
 }
 
-/// Remove what interrupted runs left in the store.
-async fn sweep(session: &Session, store: &Store, id: &SetId) -> Result<()> {
-    let (store, instance, before) = (store.clone(), session.instance().to_owned(), id.clone());
-    let swept = blocking(move || store.sweep(&instance, &before)).await?;
+/// Remove what interrupted runs left in the stores.
+async fn sweep(session: &Session, stores: &Stores, id: &SetId) -> Result<()> {
+    let (instance, before) = (session.instance().to_owned(), id.clone());
+    let swept = stores.each(move |store| store.sweep(&instance, &before)).await?;
     let tell = |text| session.reporter.message(Level::Warning, None, text);
-    swept.removed.into_iter().for_each(|id| tell(format!("removed the unfinished set {id}")));
-    swept.left.into_iter().for_each(|(id, why)| tell(format!("the unfinished set {id} stays: {why}")));
+    for (_, swept) in swept {
+        swept.removed.into_iter().for_each(|id| tell(format!("removed the unfinished set {id}")));
+        swept.left.into_iter().for_each(|(id, why)| tell(format!("the unfinished set {id} stays: {why}")));
+    }
     Ok(())
 }
 
@@ -315,7 +315,7 @@ impl Run<'_> {
                         mode: Mode::Live,
                         history: Some(Arc::new(EarlierSets::new(
                             self.session,
-                            self.store,
+                            self.stores,
                             part,
                             self.id,
                             true,
@@ -340,7 +340,7 @@ impl Run<'_> {
     async fn phases(&self, live: &mut [LivePart<'_>]) -> Result<SetManifest> {
         let version = self
             .session
-            .phase(Phase::Check, super::check::check(self.session, &self.application, live, &self.work))
+            .phase(Phase::Check, super::check::check(self.session, &self.application, live, self.stores, &self.work))
             .await?;
         self.session
             .phase(
@@ -352,11 +352,12 @@ impl Run<'_> {
             )
             .await?;
         // A store that cannot be written to is noticed here, and not with the application locked.
-        self.journal.write(Record::Storing { store: self.store.location().to_owned() })?;
-        let writer = {
-            let (store, instance, id) = (self.store.clone(), self.session.instance().to_owned(), self.id.clone());
-            blocking(move || store.begin(&instance, &id)).await?
-        };
+        for target in self.stores.live() {
+            self.journal.write(Record::Storing { store: target.store.location().to_owned() })?;
+        }
+        let (instance, id, work) = (self.session.instance().to_owned(), self.id.clone(), self.work.clone());
+        let begun = self.stores.each(move |store| store.cancelled_by(&work).begin(&instance, &id)).await?;
+        let writers = Writers::new(begun);
         let downtime = if self.application.locks() {
             self.locked(live).await?
         } else {
@@ -364,8 +365,10 @@ impl Run<'_> {
             Downtime::default()
         };
         let (skew, mut warnings) = self.skew(live)?;
-        let stored = self.session.phase(Phase::Archive, self.archive(live, &writer)).await?;
-        warnings.extend(shrink::refuse(self.session, self.store, self.id, &stored).await?);
+        let stored = self.session.phase(Phase::Archive, self.archive(live, &writers)).await?;
+        for store in self.stores.required().take(1) {
+            warnings.extend(shrink::refuse(self.session, store, self.id, &stored).await?);
+        }
         warnings.extend(stored.iter().flat_map(|part| {
             let changed = part
                 .changed
@@ -379,7 +382,7 @@ impl Run<'_> {
             self.session.reporter.message(Level::Warning, None, warning.clone());
         }
         let manifest = self.manifest(version, downtime, skew, warnings, stored);
-        self.session.phase(Phase::Publish, self.publish(writer, &manifest)).await?;
+        self.session.phase(Phase::Publish, self.publish(writers, &manifest)).await?;
         // From here on the set exists. A clone that cannot be given back now is a nuisance, not a failed backup.
         let closed = self.session.phase(Phase::Close, self.close(live)).await;
         if let Err(error) = closed {
@@ -514,9 +517,9 @@ impl Run<'_> {
     }
 
     /// Finish, archive and read back every part, side by side.
-    async fn archive(&self, live: &mut [LivePart<'_>], writer: &SetWriter) -> Result<Vec<PartRecord>> {
+    async fn archive(&self, live: &mut [LivePart<'_>], writers: &Writers) -> Result<Vec<PartRecord>> {
         let work = live.iter_mut().map(|part| {
-            (part.name().to_owned(), archiving::store_part(self.session, part, writer, &self.work).boxed())
+            (part.name().to_owned(), archiving::store_part(self.session, part, writers, &self.work).boxed())
         });
         let mut stored = together(work, &self.work).await?;
         let order = |name: &str| self.parts.iter().position(|part| part.name() == name);
@@ -524,7 +527,9 @@ impl Run<'_> {
         Ok(stored)
     }
 
-    async fn publish(&self, writer: SetWriter, manifest: &SetManifest) -> Result<()> {
+    /// Publish in one store after the other, the required ones first. What is published once stays: a required one that
+    /// fails then makes the run a failure, and the set can be copied there later.
+    async fn publish(&self, writers: Writers, manifest: &SetManifest) -> Result<()> {
         if self.session.cancel.is_cancelled() {
             return Err(Error::new(ErrorKind::Cancelled, "cancelled before the set was published"));
         }
@@ -532,16 +537,38 @@ impl Run<'_> {
             return Err(lease::lost());
         }
         self.journal.write(Record::Publishing)?;
-        let (manifest, store) = (manifest.clone(), self.store.clone());
-        blocking(move || {
-            // What it builds on was proved when it was offered. It may have gone since, by the hand of somebody else.
-            for part in &manifest.parts {
-                store.bases(&manifest.instance, &manifest, &part.name)?;
+        let mut published: Vec<String> = Vec::new();
+        for (target, writer) in writers.live() {
+            let (manifest, store) = (manifest.clone(), target.store.clone());
+            let result = blocking(move || {
+                // What it builds on was proved when it was offered. It may have gone since, by the hand of somebody else.
+                for part in &manifest.parts {
+                    store.bases(&manifest.instance, &manifest, &part.name)?;
+                }
+                writer.publish(&manifest)
+            })
+            .await;
+            match result.or_else(|error| target.failed(error)) {
+                Ok(()) if target.is_dropped() => {}
+                Ok(()) => published.push(target.store.name().to_owned()),
+                Err(error) => {
+                    let Some(first) = published.first() else { return Err(error) };
+                    let (id, name) = (self.id, target.store.name());
+                    let text =
+                        format!("set {id} is published in `{}`, and not in `{name}`", published.join("` and `"));
+                    return Err(Error::new(error.kind(), text)
+                        .hint(format!("repair the store, then: bkhost copy {id} --from {first} --to {name}"))
+                        .because(error));
+                }
             }
-            writer.publish(&manifest)
-        })
-        .await?;
-        self.journal.write(Record::Published)
+        }
+        self.journal.write(Record::Published)?;
+        // What a store has got that dropped out. What cannot be removed is swept by a later run.
+        for target in self.stores.all().iter().filter(|target| target.is_dropped()) {
+            let (store, instance, id) = (target.store.clone(), self.session.instance().to_owned(), self.id.clone());
+            let _ = blocking(move || store.abandon(&instance, &id)).await;
+        }
+        Ok(())
     }
 
     async fn close(&self, live: &mut [LivePart<'_>]) -> Result<()> {

@@ -7,11 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::part::{LivePart, Purpose};
 use super::plan::{self, Plan};
+use super::prune::blocking;
 use super::session::Session;
+use super::stores::Stores;
 use super::together::together;
 use crate::application::{Application, Finding, Severity};
 use crate::capability::Mode;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, Phase};
 
 /// A finding and the part it is about; none: the application.
@@ -32,10 +34,14 @@ pub struct Found {
 pub(super) async fn findings(
     application: &Arc<dyn Application>,
     live: &mut [LivePart<'_>],
+    stores: Option<&Stores>,
     cancel: &CancellationToken,
 ) -> Result<Vec<Found>> {
     let mut all: Vec<Found> =
         application.check().await.into_iter().map(|finding| Found { part: None, finding }).collect();
+    if let Some(stores) = stores {
+        all.extend(probe(stores, cancel).await?);
+    }
     let work = live.iter_mut().map(|part| {
         let name = part.name().to_owned();
         let work = async move {
@@ -50,12 +56,37 @@ pub(super) async fn findings(
     Ok(all)
 }
 
+/// Try each store. One that is not required and fails is a warning.
+async fn probe(stores: &Stores, cancel: &CancellationToken) -> Result<Vec<Found>> {
+    let mut all = Vec::new();
+    for target in stores.live() {
+        let subject = format!("store `{}`", target.store.name());
+        let found = |severity, kind, message, hint| Found {
+            part: None,
+            finding: Finding { severity, kind, subject: subject.clone(), message, hint },
+        };
+        let store = target.store.cancelled_by(cancel);
+        match blocking(move || store.check_writable()).await {
+            Ok(doubts) => {
+                all.extend(doubts.into_iter().map(|text| found(Severity::Warning, ErrorKind::Store, text, None)));
+            }
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            Err(error) => {
+                let severity = if target.required { Severity::Failure } else { Severity::Warning };
+                let text = error.causes().into_iter().fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+                all.push(found(severity, error.kind(), text, error.hint_text().map(str::to_owned)));
+            }
+        }
+    }
+    Ok(all)
+}
+
 /// What would make a run fail. Changes nothing.
 ///
 /// # Errors
 /// If the run could not even be planned.
 pub async fn preflight(session: &Session) -> Result<Vec<Found>> {
-    let Plan { application, parts, .. } = session.phase(Phase::Plan, plan::make(session)).await?;
+    let Plan { application, parts, stores, .. } = session.phase(Phase::Plan, plan::make(session)).await?;
     // One of its own: a check that fails ends the others, and is not taken for the operator's cancel.
     let work = session.cancel.child_token();
     let mut live = Vec::new();
@@ -63,7 +94,7 @@ pub async fn preflight(session: &Session) -> Result<Vec<Found>> {
         let purpose = Purpose { mode: Mode::DryRun, ..Purpose::plain(work.clone()) };
         live.push(part.start(session, purpose).await?);
     }
-    let found = session.phase(Phase::Check, findings(&application, &mut live, &work)).await;
+    let found = session.phase(Phase::Check, findings(&application, &mut live, Some(&stores), &work)).await;
     for part in live {
         part.stop().await;
     }
@@ -79,9 +110,10 @@ pub(super) async fn check(
     session: &Session,
     application: &Arc<dyn Application>,
     live: &mut [LivePart<'_>],
+    stores: &Stores,
     work: &CancellationToken,
 ) -> Result<Option<String>> {
-    let found = findings(application, live, work).await?;
+    let found = findings(application, live, Some(stores), work).await?;
     for Found { part, finding } in &found {
         let level = match finding.severity {
             Severity::Info => Level::Info,

@@ -12,6 +12,7 @@ use super::history::EarlierSets;
 use super::part::Purpose;
 use super::plan::{self, Plan};
 use super::session::Session;
+use super::stores::Target;
 use super::together::levels;
 use crate::archive::id::SetId;
 use crate::archive::set;
@@ -36,18 +37,20 @@ pub struct Planned {
 /// If the run could not even be planned.
 pub async fn dry_run(session: &Session) -> Result<Planned> {
     let call = |what: String| session.reporter.event(&Event::Call { what, planned: true });
-    let Plan { application, parts, store, .. } = session.phase(Phase::Plan, plan::make(session)).await?;
+    let Plan { application, parts, stores, .. } = session.phase(Phase::Plan, plan::make(session)).await?;
     let id = SetId::generate()?;
     let label = id.label(session.instance());
+    let root = |target: &Arc<Target>| format!("{}/{}/{id}", target.store.location(), session.instance());
+    let roots: Vec<String> = stores.live().map(root).collect();
     let cancel: CancellationToken = session.cancel.child_token();
     let mut live = Vec::new();
     for part in &parts {
-        let history = EarlierSets::new(session, &store, part, &id, false, cancel.clone());
+        let history = EarlierSets::new(session, &stores, part, &id, false, cancel.clone());
         let purpose =
             Purpose { mode: Mode::DryRun, history: Some(Arc::new(history)), ..Purpose::plain(cancel.clone()) };
         live.push(part.start(session, purpose).await?);
     }
-    let findings = session.phase(Phase::Check, check::findings(&application, &mut live, &cancel)).await?;
+    let findings = session.phase(Phase::Check, check::findings(&application, &mut live, None, &cancel)).await?;
     session
         .phase(Phase::Prepare, async {
             for part in &mut live {
@@ -91,10 +94,9 @@ pub async fn dry_run(session: &Session) -> Result<Planned> {
                 let Some(snapshot) = part.snapshot.take() else { continue };
                 let snapshot = part.instance.finish(&snapshot).await?;
                 for source in part.instance.open(&snapshot).await? {
-                    let place = store.location();
                     let name = part.name().to_owned();
                     let suffix = session.config.archive.compression().suffix();
-                    let root = format!("{place}/{}/{id}", session.instance());
+                    let root = roots.join(" and ");
                     call(match source {
                         Source::Tree { path, .. } | Source::File { path, .. } => {
                             format!("archive {} to {root}/{}", path.display(), set::data_file(&name, suffix))
@@ -118,7 +120,7 @@ pub async fn dry_run(session: &Session) -> Result<Planned> {
         .await?;
     session
         .phase(Phase::Publish, async {
-            call(format!("write {}/{}/{id}/{}", store.location(), session.instance(), set::MANIFEST));
+            roots.iter().for_each(|root| call(format!("write {root}/{}", set::MANIFEST)));
             Ok(())
         })
         .await?;

@@ -8,15 +8,17 @@ use super::chain::{Chain, Known};
 use super::part::Part;
 use super::prune::blocking;
 use super::session::Session;
+use super::stores::Stores;
 use crate::archive::SetId;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Earlier, History};
 use crate::report::{Level, Reporter};
-use crate::store::{SetState, Store};
+use crate::store::{SetState, Store, StoredSet};
 
 /// The sets of an instance before the run `before`, as one part sees them.
 pub(super) struct EarlierSets {
-    store: Store,
+    /// The first is what it is taken from; the others have to have it too.
+    stores: Vec<Store>,
     instance: String,
     part: String,
     plugin: String,
@@ -32,14 +34,14 @@ pub(super) struct EarlierSets {
 impl EarlierSets {
     pub(super) fn new(
         session: &Session,
-        store: &Store,
+        stores: &Stores,
         part: &Part,
         before: &SetId,
         prove: bool,
         cancel: CancellationToken,
     ) -> Self {
         Self {
-            store: store.clone(),
+            stores: stores.required().cloned().collect(),
             instance: session.instance().to_owned(),
             part: part.name().to_owned(),
             plugin: part.plugin.name().to_owned(),
@@ -52,7 +54,8 @@ impl EarlierSets {
     }
 
     async fn find(&self) -> Result<Option<Earlier>> {
-        let (store, instance) = (self.store.clone(), self.instance.clone());
+        let Some(store) = self.stores.first().cloned() else { return Ok(None) };
+        let instance = self.instance.clone();
         let sets = blocking(move || store.list(&instance)).await?;
         let mut known = Known::new();
         // A clock that was set back may have left sets that are newer than this run: those cannot be built on.
@@ -80,15 +83,26 @@ impl EarlierSets {
     }
 
     async fn offer(&self, id: &SetId, known: &mut Known) -> Result<Earlier> {
-        let (store, instance, wanted) = (self.store.clone(), self.instance.clone(), id.clone());
-        let set = blocking(move || store.open_set(&instance, &wanted)).await?;
+        let set = self.open(self.stores.first(), id).await?;
         let part = set.manifest.part(&self.part).cloned();
-        let part = part.ok_or_else(|| crate::error::Error::new(ErrorKind::NotFound, "its part is gone"))?;
+        let part = part.ok_or_else(|| Error::new(ErrorKind::NotFound, "its part is gone"))?;
         let chain = Chain::find(&set, &part).await?;
+        for other in self.stores.iter().skip(1) {
+            let set = self.open(Some(other), id).await.map_err(|e| e.within(format!("store `{}`", other.name())))?;
+            let part = set.manifest.part(&self.part).cloned();
+            let part = part.ok_or_else(|| Error::new(ErrorKind::NotFound, "its part is gone"))?;
+            Chain::find(&set, &part).await?;
+        }
         if self.prove {
             chain.prove(&self.reporter, known, &self.cancel).await?;
         }
         Ok(Earlier { set: id.clone(), depth: chain.depth(), snapshot: part.snapshot })
+    }
+
+    async fn open(&self, store: Option<&Store>, id: &SetId) -> Result<StoredSet> {
+        let store = store.cloned().ok_or_else(|| Error::new(ErrorKind::Internal, "there is no store"))?;
+        let (instance, id) = (self.instance.clone(), id.clone());
+        blocking(move || store.open_set(&instance, &id)).await
     }
 
     fn passed_over(&self, id: &SetId, why: &str) {

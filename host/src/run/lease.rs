@@ -5,11 +5,12 @@
 //! is watched for [`WATCH`] of this host's own time, and taken over only if nothing changes meanwhile. Its holder gives up
 //! by itself before that could happen: it ends its run when it could not renew for [`LOST`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ use super::identity::ProcessId;
 use super::prune::blocking;
 use super::session::Session;
 use super::state::host_name;
+use super::stores::Stores;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::{Level, Reporter, waiting};
 use crate::store::Store;
@@ -159,6 +161,61 @@ impl Lease {
         self.stop.cancel();
         let Ok(bytes) = self.renewing.await else { return };
         let _ = timeout(LOST, change(&self.store, &self.instance, Some(bytes), None)).await;
+    }
+}
+
+/// The leases of all stores of a run.
+pub(super) struct Leases {
+    held: Vec<Lease>,
+    lost: CancellationToken,
+    watching: JoinSet<()>,
+}
+
+impl Leases {
+    /// Take the lease of the session's instance in each store. One that is not required and cannot be written to takes no
+    /// part any more, also later when its lease is lost.
+    ///
+    /// # Errors
+    /// As [`Lease::take`].
+    pub(super) async fn take(session: &Session, stores: &Stores, what: &str) -> Result<Self> {
+        let mut leases = Self { held: Vec::new(), lost: CancellationToken::new(), watching: JoinSet::new() };
+        for target in stores.live() {
+            let lease = match Lease::take(session, &target.store, what).await {
+                Ok(lease) => lease,
+                // Another host works on this instance: that it shares only this store does not make it less so.
+                Err(error) => {
+                    let told = if error.kind() == ErrorKind::Busy { Err(error) } else { target.failed(error) };
+                    if let Err(error) = told {
+                        leases.release().await;
+                        return Err(error);
+                    }
+                    continue;
+                }
+            };
+            let (lost, all, target) = (lease.lost(), leases.lost.clone(), Arc::clone(target));
+            leases.watching.spawn(async move {
+                lost.cancelled().await;
+                if target.failed(self::lost()).is_err() {
+                    all.cancel();
+                }
+            });
+            leases.held.push(lease);
+        }
+        Ok(leases)
+    }
+
+    /// Fires when another may have one.
+    #[must_use]
+    pub(super) fn lost(&self) -> CancellationToken {
+        self.lost.clone()
+    }
+
+    /// Give them back.
+    pub(super) async fn release(mut self) {
+        self.watching.abort_all();
+        for lease in self.held {
+            lease.release().await;
+        }
     }
 }
 

@@ -6,11 +6,11 @@ use super::access::Access;
 use super::coverage;
 use super::part::Part;
 use super::session::Session;
+use super::stores::Stores;
 use crate::application::Application;
 use crate::capability::Consistency;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Level;
-use crate::store::Store;
 
 /// What a run works with.
 pub(super) struct Plan {
@@ -21,7 +21,7 @@ pub(super) struct Plan {
     /// What is backed up.
     pub(super) parts: Vec<Part>,
     /// Where to.
-    pub(super) store: Store,
+    pub(super) stores: Stores,
 }
 
 /// Load everything that a run needs, and refuse what cannot work.
@@ -34,10 +34,10 @@ pub(super) async fn make(session: &Session) -> Result<Plan> {
     let application = access.connect()?;
     let parts = session.parts().await?;
     coverage::kinds_and_paths(session, &parts)?;
-    let store = session.store().await?;
+    let stores = session.stores().await?;
     refuse_copies_without_a_lock(session, &parts)?;
     refuse_the_wrong_order(session, &parts)?;
-    Ok(Plan { access, application, parts, store })
+    Ok(Plan { access, application, parts, stores })
 }
 
 fn refuse_copies_without_a_lock(session: &Session, parts: &[Part]) -> Result<()> {

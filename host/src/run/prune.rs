@@ -9,6 +9,7 @@ use super::lease::Lease;
 use super::lock::InstanceLock;
 use super::part::{Part, Purpose};
 use super::session::Session;
+use super::stores::{self, Stores};
 use crate::archive::SetId;
 use crate::archive::set::{Consistency, PartRecord, SetManifest};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -32,13 +33,23 @@ pub struct Pruned {
 ///
 /// # Errors
 /// If the store cannot be listed, or a set could not be deleted.
-pub(super) async fn after_backup(session: &Session, parts: &[Part], store: &Store) -> Result<()> {
+pub(super) async fn after_backup(session: &Session, parts: &[Part], stores: &Stores) -> Result<()> {
     let policy = session.config.retention.policy();
-    let pruned = prune(session, parts, store, policy, false).await?;
-    match pruned.failed.first() {
-        None => Ok(()),
-        Some((id, why)) => Err(Error::new(ErrorKind::Store, format!("the old set {id} could not be deleted: {why}"))),
+    let mut failures = Vec::new();
+    for target in stores.live() {
+        let failed = match prune(session, parts, &target.store, policy, false).await {
+            Ok(pruned) => pruned.failed.into_iter().next(),
+            Err(error) => {
+                failures.push(error);
+                continue;
+            }
+        };
+        failures.extend(failed.map(|(id, why)| {
+            let name = target.store.name();
+            Error::new(ErrorKind::Store, format!("the old set {id} could not be deleted from store `{name}`: {why}"))
+        }));
     }
+    failures.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// As [`prune`], for a caller that does not hold the instance's lock.
@@ -118,8 +129,11 @@ async fn delete_unused(session: &Session, parts: &[Part], store: &Store, manifes
 
 /// The vendors' snapshots first: a set that is left without them still restores from what was archived, but a snapshot that
 /// is left without its set would be found by nobody.
+///
+/// They belong to the set as long as any store has it: they go with the last one.
 async fn delete_set(session: &Session, parts: &[Part], store: &Store, manifest: &SetManifest) -> Result<()> {
-    for record in &manifest.parts {
+    let elsewhere = elsewhere(session, store, manifest).await?;
+    for record in manifest.parts.iter().filter(|_| !elsewhere) {
         match parts.iter().find(|part| part.name() == record.name && part.plugin.name() == record.plugin) {
             Some(part) => delete_snapshot(session, part, record).await?,
             // A copy or a dump leaves nothing with its vendor.
@@ -138,6 +152,26 @@ async fn delete_set(session: &Session, parts: &[Part], store: &Store, manifest: 
     }
     let (store, instance, id) = (store.clone(), session.instance().to_owned(), manifest.id.clone());
     blocking(move || store.delete(&instance, &id)).await
+}
+
+/// Whether another store of the configuration has the set too.
+async fn elsewhere(session: &Session, store: &Store, manifest: &SetManifest) -> Result<bool> {
+    // What leaves nothing with its vendor can be deleted without knowing.
+    let vendors = manifest.parts.iter().any(|record| record.snapshot.consistency == Consistency::Atomic);
+    for other in stores::others(session, store.location()).await {
+        let has = match other {
+            Ok(other) => stores::has(&other, session.instance(), &manifest.id)
+                .await
+                .map_err(|e| e.within(format!("whether store `{}` has it too is not known", other.name()))),
+            Err(error) => Err(error),
+        };
+        match has {
+            Ok(true) => return Ok(true),
+            Err(error) if vendors => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(false)
 }
 
 async fn delete_snapshot(session: &Session, part: &Part, record: &PartRecord) -> Result<()> {

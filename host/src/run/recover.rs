@@ -110,11 +110,13 @@ async fn give_back(session: &Session, runs: &[Undo<'_>], patience: Duration) -> 
 
 async fn clean(session: &Session, runs: &[Undo<'_>]) -> Result<()> {
     let parts = session.parts().await?;
-    let store = session.store().await?;
-    lease::clear(&store, session.instance()).await;
+    let stores = session.stores().await?;
+    for target in stores.all() {
+        lease::clear(&target.store, session.instance()).await;
+    }
     let mut failures = Vec::new();
     for run in runs {
-        failures.extend(run.clean(&parts, &store).await);
+        failures.extend(run.clean(&parts, &stores).await);
     }
     combine(failures).map_or(Ok(()), Err)
 }

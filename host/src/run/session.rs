@@ -59,7 +59,7 @@ impl Session {
         try_join_all(self.config.parts.iter().map(|part| Part::load(self, part))).await
     }
 
-    /// The store of the configuration.
+    /// The first required store of the configuration.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -67,10 +67,11 @@ impl Session {
         let store = self
             .config
             .stores
-            .first()
+            .iter()
+            .find(|store| store.required)
             .ok_or("no store")
             .or_error(ErrorKind::Config, || "the configuration names no [[store]]")?;
-        Store::configured(store, true).await
+        self.open_store(store).await
     }
 
     /// Wait for the application to be given back by `release`. When that takes long, it is told on every channel.

@@ -17,6 +17,7 @@ use super::orphans;
 use super::part::{LivePart, Part, Purpose};
 use super::prune::blocking;
 use super::session::Session;
+use super::stores::{self, Stores, Target};
 use crate::application::{Application, Hooks, Outcome};
 use crate::archive::id::SetId;
 use crate::error::{Error, ErrorKind, Result};
@@ -92,9 +93,9 @@ impl<'a> Undo<'a> {
 
     /// Undo snapshots and objects; of a set that is published, only what was made for reading. Each step is tried,
     /// whatever becomes of the others. Gives what failed.
-    pub(super) async fn clean(&self, parts: &[Part], store: &Store) -> Vec<Error> {
+    pub(super) async fn clean(&self, parts: &[Part], stores: &Stores) -> Vec<Error> {
         let mut failures = Vec::new();
-        let (left, published) = match self.state(store).await {
+        let (left, published) = match self.state(stores).await {
             Ok(state) => state,
             Err(error) => return vec![error],
         };
@@ -115,8 +116,8 @@ impl<'a> Undo<'a> {
                 Err(error) => failures.push(error),
             }
         }
-        for place in left.stores.iter().filter(|_| !published) {
-            match abandon(store, self.session.instance(), self.id).await {
+        for place in &left.stores {
+            match self.abandon(place, stores).await {
                 Ok(()) => self.note(Record::Abandoned { store: place.clone() }),
                 Err(error) => failures.push(error),
             }
@@ -134,11 +135,35 @@ impl<'a> Undo<'a> {
     }
 
     /// A journal that misses a record may not know that the set was published: the store knows it in any case.
-    async fn state(&self, store: &Store) -> Result<(Leftovers, bool)> {
+    async fn state(&self, stores: &Stores) -> Result<(Leftovers, bool)> {
         let left = self.left()?;
         let stored = !left.stores.is_empty() || left.publishing;
-        let published = left.published || (stored && is_published(store, self.session.instance(), self.id).await?);
+        let mut published = left.published;
+        if stored && !published {
+            // Where it is published at all, it is in a required one.
+            for store in stores.required() {
+                published |= is_published(store, self.session.instance(), self.id).await?;
+            }
+        }
         Ok((left, published))
+    }
+
+    /// Remove what a store has got, unless it is published there.
+    async fn abandon(&self, location: &str, stores: &Stores) -> Result<()> {
+        let instance = self.session.instance();
+        let Some(target) = stores.at(location) else {
+            if self.session.has_store_at(location) {
+                return Err(Error::new(ErrorKind::Store, format!("the store {location} cannot be opened")));
+            }
+            let text = format!("the store {location} is no longer configured: what its run left there stays");
+            self.session.reporter.message(Level::Error, None, text);
+            return Ok(());
+        };
+        let store: &Target = target;
+        if stores::has(&store.store, instance, self.id).await? {
+            return Ok(());
+        }
+        abandon(&store.store, instance, self.id).await
     }
 
     /// What was undone is undone, even if that cannot be written down: it is tried again then, to no harm.
@@ -169,11 +194,11 @@ pub(super) async fn undo(
     application: &dyn Application,
     patience: Duration,
     parts: &[Part],
-    store: &Store,
+    stores: &Stores,
 ) -> Result<()> {
     let frozen = undo.thaw().await.unwrap_or_else(Some);
     // An application that does not answer does not keep the snapshots from being undone.
-    let (given_back, failures) = tokio::join!(undo.give_back(application, patience), undo.clean(parts, store));
+    let (given_back, failures) = tokio::join!(undo.give_back(application, patience), undo.clean(parts, stores));
     match combine(frozen.into_iter().chain(given_back.err()).chain(failures)) {
         None => undo.end(),
         Some(error) => Err(error),

@@ -92,7 +92,7 @@ impl Store {
         Ok(swept)
     }
 
-    fn marked_by(&self, dir: &str) -> Option<String> {
+    pub(super) fn marked_by(&self, dir: &str) -> Option<String> {
         let bytes = self.backend.get(&format!("{dir}/{MARKER}"), 64 << 10).ok()??;
         serde_json::from_slice::<Marker>(&bytes).ok().map(|marker| marker.host)
     }
@@ -115,7 +115,7 @@ impl Store {
         self.backend.remove_dir(&dir).map_err(cannot)
     }
 
-    fn remove_file(&self, path: &str) -> Result<()> {
+    pub(super) fn remove_file(&self, path: &str) -> Result<()> {
         self.backend
             .remove(path)
             .map_err(|e| failed_io(e, format!("cannot delete {path} from the store {}", self.location())))

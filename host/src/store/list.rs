@@ -13,7 +13,7 @@ use crate::archive::{Keys, SetId, check_name};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A manifest larger than this is none: a run of thousands of parts has less than a hundredth.
-const MAX_MANIFEST: u64 = 64 << 20;
+pub(super) const MAX_MANIFEST: u64 = 64 << 20;
 
 /// What a set is worth.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +60,12 @@ pub struct StoredSet {
 }
 
 impl StoredSet {
+    /// The store that it is in.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// What opens its objects, if they are encrypted: what its store was given.
     #[must_use]
     pub fn keys(&self) -> &Keys {
@@ -180,6 +186,15 @@ impl Store {
             SetState::Unpublished => Err(Error::new(ErrorKind::NotFound, format!("the set {id} was never completed"))
                 .hint("`bkhost list` shows the sets that can be restored")),
         }
+    }
+
+    /// Whether a set was published here, whatever it is worth now.
+    ///
+    /// # Errors
+    /// `Store` if that cannot be found out.
+    pub fn is_published(&self, instance: &str, id: &SetId) -> Result<bool> {
+        let entries = self.entries(&set_dir(instance, id)?)?;
+        Ok(entries.iter().any(|entry| entry.name == MANIFEST && entry.kind != EntryKind::Directory))
     }
 
     /// What a set is worth.

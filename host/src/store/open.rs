@@ -20,6 +20,7 @@ const AT_ONCE: usize = 16;
 /// A place for sets. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
+    name: Arc<str>,
     location: String,
     pub(super) backend: Arc<dyn Backend>,
     keys: Keys,
@@ -35,9 +36,9 @@ impl Store {
     pub fn open(location: &str) -> Result<Self> {
         check_location(location).map_err(|(message, hint)| Error::new(ErrorKind::Config, message).hint(hint))?;
         if s3::is_location(location) {
-            return Self::bucket(S3::open(&StoreConfig::at(location), s3::Secrets::default())?);
+            return Self::bucket(&StoreConfig::at(location), s3::Secrets::default());
         }
-        Self::directory(location, false)
+        Self::directory(&StoreConfig::at(location), false)
     }
 
     /// As [`Store::open`]; makes the directory (for its owner only) if only the last component of the path is missing.
@@ -46,7 +47,7 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_or_create(location: &str) -> Result<Self> {
         check_location(location).map_err(|(message, hint)| Error::new(ErrorKind::Config, message).hint(hint))?;
-        if s3::is_location(location) { Self::open(location) } else { Self::directory(location, true) }
+        if s3::is_location(location) { Self::open(location) } else { Self::directory(&StoreConfig::at(location), true) }
     }
 
     /// Opens a store of the configuration. With `create`, as [`Store::open_or_create`].
@@ -57,16 +58,23 @@ impl Store {
         let location = config.to.as_str();
         if s3::is_location(location) {
             let secrets = s3::Secrets::resolve(config).await?;
-            return Self::bucket(S3::open(config, secrets)?);
+            return Self::bucket(config, secrets);
         }
-        if create { Self::open_or_create(location) } else { Self::open(location) }
+        check_location(location).map_err(|(message, hint)| Error::new(ErrorKind::Config, message).hint(hint))?;
+        Self::directory(config, create)
     }
 
-    fn bucket(s3: S3) -> Result<Self> {
-        Ok(Self { location: s3.location(), backend: Arc::new(s3), keys: Keys::default() })
+    fn bucket(config: &StoreConfig, secrets: s3::Secrets) -> Result<Self> {
+        let s3 = S3::open(config, secrets)?;
+        Ok(Self::new(config.name(), s3.location(), s3))
     }
 
-    fn directory(location: &str, create: bool) -> Result<Self> {
+    fn new(name: String, location: String, backend: impl Backend + 'static) -> Self {
+        Self { name: name.into(), location, backend: Arc::new(backend), keys: Keys::default() }
+    }
+
+    fn directory(config: &StoreConfig, create: bool) -> Result<Self> {
+        let location = config.to.as_str();
         let local = Local::open(Path::new(location), create).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
                 let error = Error::new(ErrorKind::NotFound, format!("the store {location} does not exist"));
@@ -81,7 +89,7 @@ impl Store {
             }
             _ => failed_io(e, format!("cannot open the store {location}")),
         })?;
-        Ok(Self { location: location.to_owned(), backend: Arc::new(local), keys: Keys::default() })
+        Ok(Self::new(config.name(), location.to_owned(), local))
     }
 
     /// The same store, with what opens the encrypted objects in it.
@@ -101,6 +109,12 @@ impl Store {
     pub fn cancelled_by(&self, cancel: &CancellationToken) -> Self {
         let backend = self.backend.cancelled_by(cancel).unwrap_or_else(|| Arc::clone(&self.backend));
         Self { backend, ..self.clone() }
+    }
+
+    /// What the configuration, or else its location, calls it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where it is: its location as it was given, and for a bucket that is not Amazon's the server.

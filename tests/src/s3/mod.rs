@@ -65,7 +65,7 @@ impl Bucket {
     /// A `[[store]]` for it, with these further keys. What fails is given up soon.
     #[must_use]
     pub fn store(&self, bk: &Bkhost, keys: &str) -> String {
-        format!("[[store]]\n{}timeout = \"3s\"\nretry-for = \"4s\"\n{keys}\n", self.place(bk))
+        format!("[[store]]\n{}timeout = \"2s\"\nretry-for = \"1500ms\"\n{keys}\n", self.place(bk))
     }
 
     /// Where it is, and the keys to it.
@@ -100,6 +100,12 @@ impl Bucket {
     #[must_use]
     pub fn keys() -> (&'static str, &'static str) {
         KEYS
+    }
+
+    /// Where its server keeps all.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.root.path()
     }
 
     /// Where its server keeps what is below the prefix.

@@ -34,6 +34,8 @@ mod prune;
 mod rds;
 mod refusals;
 mod restore;
+mod s3;
+mod several;
 mod signals;
 mod stores;
 mod third_party;

@@ -100,3 +100,28 @@ fn prune_will_not_forget_a_snapshot() {
     bk.run(&["prune", "--keep-last", "1"]).ok();
     assert_eq!((ids(&bk), zfs.snapshots(&dataset).len()), (vec![sets[1].clone()], 1));
 }
+
+/// The vendor's snapshot belongs to the set as long as any store has it.
+#[test]
+fn a_snapshot_goes_with_the_last_copy_of_its_set() {
+    let zfs = zfs();
+    let bk = Bkhost::inside(zfs);
+    let dataset = zfs.create(bk.instance());
+    std::fs::write(zfs.files(&dataset).join("f"), "1").unwrap();
+    let [one, two] = ["one", "two"].map(|name| format!("[[store]]\nto = \"{}\"\n", bk.path(name).display()));
+    bk.config_for(&[&application_none(), &zfs.part("home", &[&dataset])], &[&one, &two]);
+    let (first, second) = (bk.backup_id(), bk.backup_id());
+    let label = |id: &String| format!("bkhost-{}-{id}", bk.instance());
+    bk.run(&["prune", "--keep-last", "1", "--store", "one"]).ok();
+    assert!(!bk.path("one").join(bk.instance()).join(&first).exists());
+    assert_eq!(zfs.snapshots(&dataset), [label(&first), label(&second)]);
+    // Whether a store has it that is not there is not known: nothing is lost.
+    std::fs::rename(bk.path("one"), bk.path("away")).unwrap();
+    std::fs::write(bk.path("one"), "").unwrap();
+    bk.run(&["prune", "--keep-last", "1", "--store", "two"]).fails(7, &["store `one`"]);
+    assert_eq!(zfs.snapshots(&dataset), [label(&first), label(&second)]);
+    std::fs::remove_file(bk.path("one")).unwrap();
+    std::fs::rename(bk.path("away"), bk.path("one")).unwrap();
+    bk.run(&["prune", "--keep-last", "1"]).ok();
+    assert_eq!(zfs.snapshots(&dataset), [label(&second)]);
+}

@@ -53,11 +53,17 @@ pub(super) struct Request<'a> {
     pub(super) query: Vec<(&'a str, &'a str)>,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Bytes,
+    /// The answer names the tag of an object, or is none.
+    pub(super) tagged: bool,
+    /// The answer is XML with this root, or is none.
+    root: Option<&'static str>,
 }
 
 impl<'a> Request<'a> {
+    /// A request to an object, or (none) to the bucket.
     pub(super) fn new(method: Method, key: Option<&'a str>) -> Self {
-        Self { method, key, query: Vec::new(), headers: Vec::new(), body: Bytes::new() }
+        let tagged = key.is_some() && matches!(method, Method::PUT | Method::GET | Method::HEAD);
+        Self { method, key, query: Vec::new(), headers: Vec::new(), body: Bytes::new(), tagged, root: None }
     }
 
     pub(super) fn query(mut self, name: &'a str, value: &'a str) -> Self {
@@ -67,6 +73,11 @@ impl<'a> Request<'a> {
 
     pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn answered(mut self, root: &'static str) -> Self {
+        self.root = Some(root);
         self
     }
 
@@ -151,6 +162,11 @@ impl Failure {
         self.is(StatusCode::PRECONDITION_FAILED) || self.is(StatusCode::CONFLICT)
     }
 
+    /// The keys are not those that the server wants.
+    fn keys(&self) -> bool {
+        matches!(self.code.as_str(), "ExpiredToken" | "InvalidAccessKeyId" | "InvalidToken")
+    }
+
     /// The server cannot do it.
     pub(super) fn unsupported(&self) -> bool {
         self.is(StatusCode::NOT_IMPLEMENTED) || self.is(StatusCode::METHOD_NOT_ALLOWED) || self.code == "NotImplemented"
@@ -206,20 +222,15 @@ impl Progress {
 }
 
 impl Client {
-    /// A request, repeated while there is hope, and its whole answer.
-    pub(super) async fn send(&self, request: &Request<'_>, cancel: &CancellationToken) -> Result<Answer, Failure> {
-        self.send_within(request, self.patience, cancel).await
-    }
-
-    /// As [`Client::send`], repeated for no longer than this.
-    pub(super) async fn send_within(
+    /// A request, repeated for so long while there is hope, and its whole answer.
+    pub(super) async fn send(
         &self,
         request: &Request<'_>,
         patience: Duration,
         cancel: &CancellationToken,
     ) -> Result<Answer, Failure> {
         let mut again = Again::new(patience);
-        let mut repeated = false;
+        let (mut repeated, mut renewed) = (false, false);
         loop {
             let failure = match self.once(request, cancel).await {
                 Ok(mut answer) => {
@@ -228,6 +239,12 @@ impl Client {
                 }
                 Err(failure) => failure,
             };
+            if failure.keys() && !renewed {
+                // They may have been replaced where they are kept.
+                self.keys.forget().await;
+                renewed = true;
+                continue;
+            }
             // The answer may have been lost, or been that of something between us and the server.
             let unsure = failure.status.is_none_or(|status| status.is_server_error());
             match again.after(failure, cancel).await {
@@ -250,7 +267,15 @@ impl Client {
             }
         }
         let headers = std::mem::take(response.headers_mut());
-        Ok(Answer { headers, body: body.into(), repeated: false })
+        let answer = Answer { headers, body: body.into(), repeated: false };
+        // A page of something between us and the server, which says that all is well.
+        if request.tagged && answer.header("etag").is_none_or(|tag| tag.is_empty()) {
+            return Err(Failure::nonsense(request.method.as_str()));
+        }
+        if request.root.is_some_and(|root| !xml::is(&answer.text(), root)) {
+            return Err(Failure::nonsense(request.method.as_str()));
+        }
+        Ok(answer)
     }
 
     /// A request, and the head of its answer. A failure is read whole.
@@ -277,12 +302,7 @@ impl Client {
                 break;
             }
         }
-        let failure = self.refused(response.status(), response.headers(), &String::from_utf8_lossy(&body));
-        if matches!(failure.code.as_str(), "ExpiredToken" | "InvalidAccessKeyId" | "InvalidToken") {
-            // They may have been replaced where they are kept.
-            self.keys.forget().await;
-        }
-        Err(failure)
+        Err(self.refused(response.status(), response.headers(), &String::from_utf8_lossy(&body)))
     }
 
     /// The next piece of an answer.
@@ -360,8 +380,7 @@ impl Client {
         let again = matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
             || matches!(code.as_str(), "RequestTimeout" | "SlowDown" | "BadDigest" | "XAmzContentSHA256Mismatch" | "InternalError")
             // Two that write at once: the other one may be over soon.
-            || matches!(code.as_str(), "ConditionalRequestConflict" | "OperationAborted")
-            || matches!(code.as_str(), "ExpiredToken" | "InvalidAccessKeyId" | "InvalidToken");
+            || matches!(code.as_str(), "ConditionalRequestConflict" | "OperationAborted");
         let mut text = format!("{} answered {status}", self.place.server());
         for said in [&code, &said].into_iter().filter(|said| !said.is_empty()) {
             let said: String = said.chars().filter(|c| !c.is_control()).take(300).collect();

@@ -161,7 +161,7 @@ impl S3 {
     }
 
     async fn send(&self, request: Request<'_>) -> Result<Answer, Failure> {
-        self.client.send(&request, &self.cancel).await
+        self.client.send(&request, self.client.patience, &self.cancel).await
     }
 
     /// The size and the tag of an object; none if there is none.
@@ -179,7 +179,7 @@ impl S3 {
     /// The bytes and the tag of a small object; none if there is none.
     async fn small(&self, key: &str, patience: Duration) -> Result<Option<(Vec<u8>, String)>, Failure> {
         let request = Request::new(Method::GET, Some(key));
-        match self.client.send_within(&request, patience, &self.cancel).await {
+        match self.client.send(&request, patience, &self.cancel).await {
             Err(failure) if failure.is(StatusCode::NOT_FOUND) && failure.code != "NoSuchBucket" => Ok(None),
             Err(failure) => Err(failure),
             Ok(answer) => Ok(Some((answer.body.to_vec(), answer.header("etag").unwrap_or_default()))),
@@ -200,11 +200,11 @@ impl S3 {
         if !self.client.unconditional.load(Ordering::Relaxed) {
             request = request.header(condition.0, condition.1);
         }
-        match self.client.send_within(&request, patience, &self.cancel).await {
+        match self.client.send(&request, patience, &self.cancel).await {
             Ok(_) => Ok(true),
             Err(failure) if failure.unsupported() => {
                 self.client.unconditional.store(true, Ordering::Relaxed);
-                self.client.send_within(&plain, patience, &self.cancel).await.map(|_| true)
+                self.client.send(&plain, patience, &self.cancel).await.map(|_| true)
             }
             // With If-Match, what is not there.
             Err(failure) if failure.condition() || (condition.0 == "if-match" && failure.is(StatusCode::NOT_FOUND)) => {
@@ -232,7 +232,8 @@ impl S3 {
                 .query("list-type", "2")
                 .query("prefix", prefix)
                 .query("delimiter", "/")
-                .query("encoding-type", "url");
+                .query("encoding-type", "url")
+                .answered("ListBucketResult");
             if let Some(token) = &next {
                 request = request.query("continuation-token", token);
             }
@@ -264,7 +265,10 @@ impl S3 {
         let mut all = Vec::new();
         let mut next: Option<(String, String)> = None;
         loop {
-            let mut request = Request::new(Method::GET, None).query("uploads", "").query("prefix", prefix);
+            let mut request = Request::new(Method::GET, None)
+                .query("uploads", "")
+                .query("prefix", prefix)
+                .answered("ListMultipartUploadsResult");
             if let Some((key, id)) = &next {
                 request = request.query("key-marker", key).query("upload-id-marker", id);
             }
@@ -278,6 +282,19 @@ impl S3 {
                 None => return Ok(all),
             }
         }
+    }
+
+    /// Aborts them.
+    async fn forget(&self, prefix: &str) -> Result<(), Failure> {
+        let uploads = match self.uploads(prefix).await {
+            // The check has said so.
+            Err(failure) if failure.unsupported() || failure.is(StatusCode::FORBIDDEN) => return Ok(()),
+            other => other?,
+        };
+        for (key, id) in uploads {
+            self.abort(&key, &id).await?;
+        }
+        Ok(())
     }
 
     async fn abort(&self, key: &str, id: &str) -> Result<(), Failure> {
@@ -378,18 +395,7 @@ impl Backend for S3 {
 
     fn forget_uploads(&self, dir: &str) -> io::Result<()> {
         let prefix = self.client.place.key(&format!("{dir}/"));
-        let forget = async {
-            let uploads = match self.uploads(&prefix).await {
-                // The check has said so.
-                Err(failure) if failure.unsupported() || failure.is(StatusCode::FORBIDDEN) => return Ok(()),
-                other => other?,
-            };
-            for (key, id) in uploads {
-                self.abort(&key, &id).await?;
-            }
-            Ok(())
-        };
-        self.wait(forget).map_err(Failure::into_io)
+        self.wait(self.forget(&prefix)).map_err(Failure::into_io)
     }
 
     fn remove_dir(&self, _: &str) -> io::Result<()> {

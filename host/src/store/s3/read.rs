@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
+use http::header::ETAG;
 use http::{Method, StatusCode};
 
 use super::S3;
@@ -51,12 +52,15 @@ impl Download {
                 if self.offset > 0 {
                     request = request.header("range", format!("bytes={}-", self.offset));
                 }
-                if !self.tag.is_empty() {
-                    request = request.header("if-match", self.tag.clone());
-                }
+                request = request.header("if-match", self.tag.clone());
                 let response = client.begin(&request, &self.s3.cancel).await?;
                 if self.offset > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
                     return Err(Failure::new_plain("the server does not give a part of an object"));
+                }
+                // Not a page of something between us and the server, which says that all is well.
+                let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
+                if tag != Some(self.tag.as_str()) {
+                    return Err(Failure::nonsense("a GET"));
                 }
                 self.response.insert(response)
             }

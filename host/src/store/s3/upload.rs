@@ -46,12 +46,14 @@ pub(super) struct Upload {
     id: Option<String>,
     under_way: VecDeque<(u64, Sent)>,
     parts: Vec<(u32, String)>,
+    /// It was begun more than once, perhaps: nobody knows the other's id.
+    twice: bool,
 }
 
 impl Upload {
     pub(super) fn new(s3: S3, key: String) -> Self {
         let (under_way, parts) = (VecDeque::new(), Vec::new());
-        Self { s3, key, number: 1, buffer: Vec::new(), bytes: 0, id: None, under_way, parts }
+        Self { s3, key, number: 1, buffer: Vec::new(), bytes: 0, id: None, under_way, parts, twice: false }
     }
 
     /// How the object is kept.
@@ -71,8 +73,10 @@ impl Upload {
         let id = match &self.id {
             Some(id) => id.clone(),
             None => {
-                let request = self.kept(Request::new(Method::POST, Some(&self.key)).query("uploads", ""));
+                let request = Request::new(Method::POST, Some(&self.key)).query("uploads", "");
+                let request = self.kept(request.answered("InitiateMultipartUploadResult"));
                 let answer = self.s3.send(request).await?;
+                self.twice = answer.repeated;
                 let id = xml::upload_id(&answer.text()).ok_or_else(|| Failure::nonsense("the start of an upload"))?;
                 self.id.insert(id).clone()
             }
@@ -90,8 +94,7 @@ impl Upload {
             let text = number.to_string();
             let request = Request::new(Method::PUT, Some(&key)).query("partNumber", &text).query("uploadId", &id);
             let answer = s3.send(request.body(body)).await?;
-            let tag = answer.header("etag").filter(|tag| !tag.is_empty());
-            tag.map(|tag| (number, tag)).ok_or_else(|| Failure::nonsense("a part"))
+            Ok((number, answer.header("etag").unwrap_or_default()))
         });
         self.under_way.push_back((size, sent));
         self.number += 1;
@@ -139,6 +142,10 @@ impl Upload {
             again.after(failure, &self.s3.cancel).await?;
         }
         self.id = None;
+        if self.twice {
+            // Best effort: it costs space, and nothing else.
+            let _ = self.s3.forget(&self.key).await;
+        }
         Ok(())
     }
 

@@ -23,6 +23,11 @@ pub(super) struct Uploads {
     pub(super) next: Option<(String, String)>,
 }
 
+/// Whether this is a whole document with this root.
+pub(super) fn is(text: &str, root: &str) -> bool {
+    Document::parse(text).is_ok_and(|document| document.root_element().tag_name().name() == root)
+}
+
 /// The answer to a listing; none if it is no such answer.
 pub(super) fn listing(text: &str) -> Option<Listing> {
     let document = Document::parse(text).ok()?;
@@ -75,8 +80,7 @@ pub(super) fn upload_id(text: &str) -> Option<String> {
 
 /// Whether this says that an upload was completed. A failure may come with a status that says otherwise.
 pub(super) fn completed(text: &str) -> bool {
-    Document::parse(text)
-        .is_ok_and(|document| document.root_element().tag_name().name() == "CompleteMultipartUploadResult")
+    is(text, "CompleteMultipartUploadResult")
 }
 
 /// The code and the message of a failure.

@@ -1,0 +1,295 @@
+//! Several stores of an instance, and copying between them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bkhost_tests::s3::{Bucket, Fault, collect};
+use bkhost_tests::{Bkhost, Simulator, application_none, directory_part, listing, noise, until};
+use rustix::process::Signal;
+
+/// Larger than two parts of an upload.
+const LARGE: usize = 20 << 20;
+
+/// A directory and a bucket, each called so.
+fn stores(bk: &Bkhost, bucket: &Bucket, keys: &str) -> [String; 2] {
+    [
+        format!("[[store]]\nto = \"{}\"\nname = \"here\"\n", bk.path("backups").display()),
+        bucket.store(bk, &format!("name = \"there\"\n{keys}")),
+    ]
+}
+
+fn world(bytes: usize, keys: &str) -> (Bkhost, Bucket) {
+    let (bk, bucket) = (Bkhost::new(), Bucket::new());
+    std::fs::create_dir(bk.path("home")).unwrap();
+    std::fs::write(bk.path("home/noise"), noise(3, bytes)).unwrap();
+    std::fs::write(bk.path("home/file"), "text\n").unwrap();
+    configure(&bk, &bucket, keys, "");
+    (bk, bucket)
+}
+
+fn configure(bk: &Bkhost, bucket: &Bucket, keys: &str, more: &str) {
+    let [here, there] = stores(bk, bucket, keys);
+    bk.config_for(&[&application_none(), &directory_part("home", &bk.path("home")), more], &[&here, &there]);
+}
+
+/// What is in the directory.
+fn here(bk: &Bkhost) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    collect(&bk.path("backups"), &bk.path("backups"), &mut files);
+    files
+}
+
+/// The states of a set in all stores, by their names.
+fn states(bk: &Bkhost, id: &str) -> Vec<(String, String)> {
+    let listed = bk.run(&["list", "--json"]).ok().json();
+    let mut states = Vec::new();
+    for store in listed["stores"].as_array().unwrap() {
+        for set in store["sets"].as_array().unwrap().iter().filter(|set| set["id"] == id) {
+            states.push((store["name"].as_str().unwrap().to_owned(), set["state"].as_str().unwrap().to_owned()));
+        }
+    }
+    states
+}
+
+fn proved(names: &[&str]) -> Vec<(String, String)> {
+    names.iter().map(|name| ((*name).to_owned(), "proved".to_owned())).collect()
+}
+
+#[test]
+fn one_pass_writes_all_and_each_is_enough() {
+    let (bk, bucket) = world(LARGE, "");
+    let id = bk.backup_id();
+    assert_eq!(states(&bk, &id), proved(&["here", "there"]));
+    assert_eq!(here(&bk), bucket.objects(), "the same bytes");
+    let verified = bk.run(&["verify", &id]).ok();
+    assert_eq!(verified.stdout.matches("all as they were").count(), 2, "{verified}");
+    // One of them is lost.
+    std::fs::rename(bk.path("backups"), bk.path("lost")).unwrap();
+    let to = bk.path("restored");
+    let restored = bk.run(&["restore", "latest", "--to", to.to_str().unwrap(), "--confirm", bk.instance()]).ok();
+    assert!(restored.stderr.contains("the store `here` is left out"), "{restored}");
+    assert_eq!(listing(&to), listing(&bk.path("home")));
+    std::fs::rename(bk.path("lost"), bk.path("backups")).unwrap();
+    // It is damaged in one of them: the other is read, and that is said.
+    let object = bk.set(&id).join("home.tar.zst");
+    let bytes = std::fs::read(&object).unwrap();
+    std::fs::write(&object, &bytes[1..]).unwrap();
+    bk.run(&["verify", &id]).fails(8, &["home.tar.zst"]);
+    let to = bk.path("again");
+    let restored = bk.run(&["restore", &id, "--to", to.to_str().unwrap(), "--confirm", bk.instance()]).ok();
+    assert!(restored.stderr.contains("is read from s3://"), "{restored}");
+    assert_eq!(listing(&to), listing(&bk.path("home")));
+    bk.run(&["show", &id, "--store", "here"]).fails(8, &["home.tar.zst"]);
+    assert!(bk.run(&["show", &id, "--store", "there"]).ok().stdout.contains("s3://"));
+    bk.run(&["show", &id, "--store", "nowhere"]).fails(13, &["here, there"]);
+}
+
+/// Wherever it fails: the run goes on without it, says so, and leaves nothing there.
+#[test]
+fn one_that_is_not_required_drops_out() {
+    let mail = |bk: &Bkhost| {
+        let script = bk.program("tell", &format!("cat >> \"{}\"", bk.path("told").display()));
+        format!("[[notify]]\ntype = \"command\"\ncommand = [\"{}\"]\non = [\"failure\"]\n", script.display())
+    };
+    for (method, target, fault) in [
+        ("", "", Fault::Status(403, "AccessDenied")),
+        ("PUT", "lease.json", Fault::Status(403, "AccessDenied")),
+        ("PUT", "in-progress", Fault::Status(503, "SlowDown")),
+        ("PUT", "partNumber=2", Fault::Reset),
+        ("POST", "uploadId=", Fault::Status(500, "InternalError")),
+        ("PUT", "index.jsonl", Fault::Flip),
+        ("PUT", "manifest.json", Fault::Status(403, "AccessDenied")),
+    ] {
+        let (bk, bucket) = world(LARGE, "required = false");
+        configure(&bk, &bucket, "required = false", &mail(&bk));
+        bucket.spoil(method, target, u32::MAX, fault);
+        let run = bk.run(&["run"]).ok();
+        assert!(run.stderr.contains("`there` drops out"), "{target}: {run}");
+        let told = std::fs::read_to_string(bk.path("told")).unwrap_or_default();
+        assert!(told.contains("there") && told.contains("bkhost copy"), "{target}: {told}");
+        bucket.heal();
+        let id = bk.list()[0].0.clone();
+        assert_eq!(states(&bk, &id), proved(&["here"]), "{target}");
+        assert!(!bucket.objects().keys().any(|key| key.ends_with("manifest.json")), "{:?}", bucket.objects());
+        // The next one is in both, and nothing of the first is left.
+        let next = bk.backup_id();
+        assert_eq!(states(&bk, &next), proved(&["here", "there"]), "{target}");
+        assert!(bucket.objects().keys().all(|key| key.contains(&next)), "{target}: {:?}", bucket.objects());
+        assert_eq!(bucket.uploads(), [""; 0], "{target}");
+    }
+}
+
+/// One that is required fails the run: before the first is published, nothing is left anywhere.
+#[test]
+fn one_that_is_required_fails_the_run() {
+    for (method, target, fault) in [
+        ("PUT", "in-progress", Fault::Status(403, "AccessDenied")),
+        ("PUT", "partNumber=2", Fault::Status(403, "AccessDenied")),
+        ("PUT", "index.jsonl", Fault::Flip),
+    ] {
+        let (bk, bucket) = world(LARGE, "");
+        bucket.spoil(method, target, u32::MAX, fault);
+        let run = bk.run(&["run"]);
+        assert!([7, 8].contains(&run.code), "{target}: {run}");
+        bucket.heal();
+        assert_eq!((here(&bk), bucket.objects()), (BTreeMap::new(), BTreeMap::new()), "{target}");
+        assert_eq!(bucket.uploads(), [""; 0], "{target}");
+        let _ = bk.backup_id();
+    }
+}
+
+/// Published in the first, and the second fails in that moment: a failure that says what to do, and what it says works.
+#[test]
+fn published_in_one_and_not_in_the_other() {
+    let (bk, bucket) = world(LARGE, "");
+    let simulator = Simulator::start(&[]);
+    let [first, second] = stores(&bk, &bucket, "");
+    let tables = [bk.application(&simulator, ""), directory_part("home", &bk.path("home"))];
+    bk.config_for(&[&tables[0], &tables[1]], &[&first, &second]);
+    bucket.spoil("PUT", "manifest.json", u32::MAX, Fault::Status(403, "AccessDenied"));
+    let run = bk.run(&["run"]);
+    let id = bk.run(&["list", "--json", "--store", "here"]).ok().json()["sets"][0]["id"].as_str().unwrap().to_owned();
+    let command = format!("bkhost copy {id} --from here --to there");
+    run.fails(7, &["is published in `here`, and not in `there`", &command]);
+    simulator.is_free();
+    bucket.heal();
+    assert_eq!(states(&bk, &id), proved(&["here"]));
+    assert_eq!(bucket.objects(), BTreeMap::new());
+    let recovered = bk.run(&["recover"]).ok();
+    assert!(!recovered.stderr.contains("did not end"), "{recovered}");
+    bk.run(&["copy", &id, "--from", "here", "--to", "there"]).ok();
+    assert_eq!(here(&bk), bucket.objects());
+    assert_eq!(states(&bk, &id), proved(&["here", "there"]));
+}
+
+/// The run is killed between the two: what is published stays, and what is not goes.
+#[test]
+fn killed_between_the_two() {
+    let (bk, bucket) = world(100, "");
+    bucket.spoil("PUT", "manifest.json", u32::MAX, Fault::Stall(Duration::from_secs(20)));
+    let run = bk.spawn(&["run"]);
+    until("the second is being published", Duration::from_secs(20), || bucket.hits() > 0);
+    run.signal(Signal::KILL);
+    let _ = run.end_with_guard();
+    bucket.heal();
+    bk.run(&["recover"]).ok();
+    let id = bk.list()[0].0.clone();
+    assert_eq!(states(&bk, &id), proved(&["here"]));
+    assert_eq!(bucket.objects(), BTreeMap::new());
+    bk.run(&["verify", &id]).ok();
+    bk.run(&["copy", "latest", "--to", "there"]).ok();
+    assert_eq!(here(&bk), bucket.objects());
+}
+
+#[test]
+fn each_is_pruned_by_itself() {
+    let (bk, bucket) = world(100, "");
+    let (first, second) = (bk.backup_id(), bk.backup_id());
+    bk.run(&["prune", "--keep-last", "1", "--store", "there"]).ok();
+    assert_eq!(states(&bk, &first), proved(&["here"]));
+    assert_eq!(states(&bk, &second), proved(&["here", "there"]));
+    bk.run(&["prune", "--keep-last", "1"]).ok();
+    assert_eq!(states(&bk, &first), []);
+    assert_eq!(here(&bk), bucket.objects());
+}
+
+#[test]
+fn sets_are_copied_once_and_never_changed() {
+    let (bk, bucket) = world(LARGE, "required = false");
+    let [first, second] = stores(&bk, &bucket, "");
+    let tables = [application_none(), directory_part("home", &bk.path("home"))];
+    bk.config_for(&[&tables[0], &tables[1]], &[&first]);
+    let (one, two) = (bk.backup_id(), bk.backup_id());
+    let before = here(&bk);
+    bk.config_for(&[&tables[0], &tables[1]], &[&first, &second]);
+    // Killed in the middle: what is there then is not sent again.
+    bucket.spoil_after(1, "PUT", "partNumber=2", u32::MAX, Fault::Stall(Duration::from_secs(20)));
+    let run = bk.spawn(&["copy", "--all", "--to", "there"]);
+    until("the second set is under way", Duration::from_secs(30), || bucket.hits() > 0);
+    run.signal(Signal::KILL);
+    let _ = run.end();
+    bucket.heal();
+    assert_eq!(states(&bk, &one), proved(&["here", "there"]));
+    let copied = bk.run(&["copy", "--all", "--to", "there", "--json"]).ok().json();
+    assert_eq!((copied["present"][0].as_str(), copied["copied"][0].as_str()), (Some(&*one), Some(&*two)), "{copied}");
+    assert_eq!((here(&bk), bucket.objects()), (before.clone(), before.clone()));
+    let again = bk.run(&["copy", "--all", "--from", "here", "--to", "there", "--json"]).ok().json();
+    assert_eq!((again["copied"].as_array().unwrap().len(), again["bytes"].as_u64()), (0, Some(0)), "{again}");
+    bk.run(&["verify", "--all", "--store", "there"]).ok();
+    // Back again, to a third place that has no name.
+    let third = bk.path("third");
+    std::fs::create_dir(&third).unwrap();
+    bk.run(&["copy", &two, "--from", "there", "--to", third.to_str().unwrap()]).ok();
+    let mut files = BTreeMap::new();
+    collect(&third, &third, &mut files);
+    assert_eq!(files.len(), 3, "{files:?}");
+    assert!(files.iter().all(|(key, hash)| before.get(key) == Some(hash)), "{files:?}");
+    bk.run(&["copy", &one, "--from", "here", "--to", "here"]).fails(3, &["two stores", "other than"]);
+}
+
+#[test]
+fn what_is_not_the_same_is_refused() {
+    let (bk, _bucket) = world(100_000, "required = false");
+    let id = bk.backup_id();
+    let third = bk.path("third");
+    std::fs::create_dir(&third).unwrap();
+    let copy = || bk.run(&["copy", &id, "--from", "here", "--to", third.to_str().unwrap()]);
+    // A flipped bit where it is copied from: nothing is published.
+    let object = bk.set(&id).join("home.tar.zst");
+    let good = std::fs::read(&object).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 1;
+    std::fs::write(&object, &bad).unwrap();
+    copy().fails(8, &["home.tar.zst", "damaged"]);
+    assert!(!third.join(bk.instance()).join(&id).join("manifest.json").exists());
+    std::fs::write(&object, &good).unwrap();
+    copy().ok();
+    // Another set of this id: nothing of it is touched.
+    let manifest = third.join(bk.instance()).join(&id).join("manifest.json");
+    let mut other = std::fs::read(&manifest).unwrap();
+    other[100] ^= 1;
+    std::fs::write(&manifest, &other).unwrap();
+    copy().fails(9, &["another set of this id"]);
+    assert_eq!(std::fs::read(&manifest).unwrap(), other);
+}
+
+#[test]
+fn what_a_server_does_not_guarantee_is_said() {
+    let (bk, bucket) = world(100, "");
+    let check = bk.run(&["check"]).ok();
+    assert!(check.stdout.contains("cannot be listed") && !check.stdout.contains("conditional"), "{check}");
+    assert_eq!(bucket.objects(), BTreeMap::new(), "the check leaves nothing");
+    bucket.spoil("PUT", "", u32::MAX, Fault::Status(501, "NotImplemented"));
+    bk.run(&["check"]).fails(7, &[]);
+    let moto = Bucket::moto();
+    configure(&bk, &moto, "", "");
+    assert!(!bk.run(&["check"]).ok().stdout.contains("warning"));
+    moto.spoil("PUT", "", u32::MAX, Fault::Unconditional);
+    let check = bk.run(&["check"]).ok();
+    assert_eq!(check.stdout.matches("ignores conditional writes").count(), 2, "{check}");
+    // It is used all the same.
+    let id = bk.backup_id();
+    assert_eq!(states(&bk, &id), proved(&["here", "there"]));
+    assert!(moto.keys_of_moto().iter().all(|key| !key.contains(".bkhost-check")));
+}
+
+#[test]
+fn the_example() {
+    let (bk, bucket) = world(1000, "");
+    let place = bucket.place(&bk);
+    let line = |key: &str| place.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    let example = include_str!("../../../host/examples/two-stores.toml");
+    let mut text = String::new();
+    for of in example.lines() {
+        let own = ["to = \"s3", "endpoint", "access-key", "secret-key"].into_iter().find(|key| of.starts_with(key));
+        text.push_str(&own.map_or_else(|| of.to_owned(), line));
+        text.push('\n');
+    }
+    let text = text
+        .replace("name = \"files\"", &format!("name = \"{}\"", bk.instance()))
+        .replace("\"/srv\"", &format!("{:?}", bk.path("home")))
+        .replace("\"/backups\"", &format!("{:?}", bk.path("backups")));
+    std::fs::write(bk.path("bkhost.toml"), text).unwrap();
+    let id = bk.backup_id();
+    assert_eq!(states(&bk, &id), proved(&["here", "offsite"]));
+}
