@@ -135,7 +135,9 @@ impl Context {
         let instance = match &place.instance {
             Some(instance) => instance.clone(),
             None => match &config {
-                Some(config) if config.stores.iter().any(|store| store.name() == *wanted) => config.instance.name.clone(),
+                Some(config) if config.stores.iter().any(|store| store.name() == *wanted) => {
+                    config.instance.name.clone()
+                }
                 _ => {
                     let store = store.clone();
                     blocking(move || only_instance(&store)).await?
@@ -157,7 +159,8 @@ impl Context {
         if wanted.contains("://") {
             return Store::open(wanted);
         }
-        let absolute = std::path::absolute(wanted).map_or_else(|_| wanted.to_owned(), |path| path.display().to_string());
+        let absolute =
+            std::path::absolute(wanted).map_or_else(|_| wanted.to_owned(), |path| path.display().to_string());
         Store::open(&absolute).map_err(|error| match config {
             Some(config) if error.kind() == ErrorKind::NotFound && !wanted.contains('/') => {
                 let names: Vec<String> = config.stores.iter().map(crate::config::StoreConfig::name).collect();

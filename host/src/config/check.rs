@@ -270,7 +270,9 @@ impl Checker<'_> {
         {
             let has = if store.access_key.is_some() { "access-key" } else { "secret-key" };
             let error = self.error(&at(has), "`access-key` and `secret-key` of a store go together");
-            return Err(error.hint("write both, with { file = \"…\" } or { env = \"…\" }; or none, for the usual places"));
+            return Err(
+                error.hint("write both, with { file = \"…\" } or { env = \"…\" }; or none, for the usual places")
+            );
         }
         if store.kms_key.is_some() && store.encryption != Some(Encryption::AwsKms) {
             return Err(self.wrong(&at("kms-key"), "`kms-key` goes with `encryption = \"aws-kms\"`"));

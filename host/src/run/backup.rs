@@ -153,7 +153,8 @@ async fn leased(
         Ok(manifest) => {
             let task = Undo::new(session, id, journal, keeper);
             // A cancel that comes when the set is being published ends the strategies, but the set stays.
-            let left = if run.unclosed.load(Ordering::Relaxed) { task.clean(&parts, &stores).await } else { Vec::new() };
+            let left =
+                if run.unclosed.load(Ordering::Relaxed) { task.clean(&parts, &stores).await } else { Vec::new() };
             match undo::combine(left) {
                 None => task.end()?,
                 Some(left) => {
@@ -554,8 +555,7 @@ impl Run<'_> {
                 Err(error) => {
                     let Some(first) = published.first() else { return Err(error) };
                     let (id, name) = (self.id, target.store.name());
-                    let text =
-                        format!("set {id} is published in `{}`, and not in `{name}`", published.join("` and `"));
+                    let text = format!("set {id} is published in `{}`, and not in `{name}`", published.join("` and `"));
                     return Err(Error::new(error.kind(), text)
                         .hint(format!("repair the store, then: bkhost copy {id} --from {first} --to {name}"))
                         .because(error));

@@ -97,8 +97,10 @@ async fn one(
                 // Its objects too, in their sizes.
                 to.open_set(&instance, &id).map(|_| None)
             }
-            true => Err(Error::new(ErrorKind::Conflict, format!("the store `{}` has another set of this id", to.name()))
-                .hint("nothing that a store holds is ever overwritten: find out which of them is the right one")),
+            true => {
+                Err(Error::new(ErrorKind::Conflict, format!("the store `{}` has another set of this id", to.name()))
+                    .hint("nothing that a store holds is ever overwritten: find out which of them is the right one"))
+            }
         }
     })
     .await?;
@@ -135,7 +137,9 @@ fn send(set: &StoredSet, writer: &SetWriter, object: &ObjectRecord, interrupted:
     let hash = hash_of(&mut reader, &mut target, interrupted)?;
     if hash != object.blake3 || reader.len() != object.bytes {
         let text = format!("{} is damaged where it was to be copied from", object.file);
-        return Err(Error::new(ErrorKind::Damaged, text).hint("`bkhost verify` tells more; another store may have it whole"));
+        return Err(
+            Error::new(ErrorKind::Damaged, text).hint("`bkhost verify` tells more; another store may have it whole")
+        );
     }
     target.finish()?;
     same_bytes(writer.read(&object.file)?, object, interrupted)?;

@@ -43,7 +43,8 @@ impl Target {
         }
         let why = error.causes().into_iter().fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
         if self.dropped.set(why.clone()).is_ok() {
-            let text = format!("the store `{}` drops out of this run, which goes on without it: {why}", self.store.name());
+            let text =
+                format!("the store `{}` drops out of this run, which goes on without it: {why}", self.store.name());
             self.reporter.message(Level::Warning, None, text);
         }
         Ok(())

@@ -130,11 +130,7 @@ pub(super) fn same_bytes(
 ///
 /// # Errors
 /// `Store` if it cannot be read or written; `Cancelled`.
-pub(super) fn hash_of(
-    reader: &mut ObjectReader,
-    to: &mut dyn Write,
-    interrupted: &dyn Fn() -> bool,
-) -> Result<String> {
+pub(super) fn hash_of(reader: &mut ObjectReader, to: &mut dyn Write, interrupted: &dyn Fn() -> bool) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

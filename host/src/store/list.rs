@@ -60,12 +60,6 @@ pub struct StoredSet {
 }
 
 impl StoredSet {
-    /// The store that it is in.
-    #[must_use]
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
     /// What opens its objects, if they are encrypted: what its store was given.
     #[must_use]
     pub fn keys(&self) -> &Keys {

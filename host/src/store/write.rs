@@ -170,7 +170,8 @@ impl SetWriter {
         }
         let path = format!("{}/{MANIFEST}", self.dir);
         let stored = backend.get(&path, bytes.len() as u64 + 1);
-        let stored = stored.map_err(|e| failed_io(e, format!("cannot read {path} in the store {}", self.store.location())))?;
+        let stored =
+            stored.map_err(|e| failed_io(e, format!("cannot read {path} in the store {}", self.store.location())))?;
         if stored.is_none_or(|stored| stored != bytes) {
             let text = format!("the store {} does not give back what was written to {path}", self.store.location());
             return Err(Error::new(ErrorKind::Damaged, text));

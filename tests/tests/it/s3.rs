@@ -60,7 +60,9 @@ fn the_main_job() {
     assert_eq!(bk.list(), [(id.clone(), "proved".to_owned())]);
     // In parts, several requests each, and nothing twice.
     let seen = bucket.seen();
-    let parts = seen.iter().filter(|(method, target, status)| method == "PUT" && target.contains("partNumber") && *status == 200);
+    let parts = seen
+        .iter()
+        .filter(|(method, target, status)| method == "PUT" && target.contains("partNumber") && *status == 200);
     assert!(parts.count() >= 3, "{seen:?}");
     // What is given back is not deleted, since it is competed for.
     assert_eq!(std::fs::read_to_string(bucket.dir().join(bk.instance()).join("lease.json")).unwrap(), "{}\n");
