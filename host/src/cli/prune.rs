@@ -66,7 +66,7 @@ pub(super) async fn prune(context: &Context, flags: &KeepFlags, dry_run: bool, p
     let policy = flags.over(session.config.retention.clone())?.policy();
     let mut failed = None;
     for store in &opened.stores {
-        let pruned = match run::prune(&session, store, policy, dry_run).await {
+        let pruned = match run::prune(&session, store, policy.clone(), dry_run).await {
             Ok(pruned) => pruned,
             // One that does not answer does not keep the others from being pruned.
             Err(error) if opened.stores.len() > 1 && error.kind() == ErrorKind::Store => {

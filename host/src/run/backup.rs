@@ -30,7 +30,7 @@ use crate::archive::id::SetId;
 use crate::archive::set::{ApplicationRecord, FORMAT, LockMode, MadeBy, PartRecord, Proof, SetManifest};
 use crate::capability::Mode;
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Event, Level, Phase};
+use crate::report::{Event, Level, Phase, waiting};
 use crate::store::Store;
 
 /// How long children that were killed keep the application locked.
@@ -541,14 +541,15 @@ impl Run<'_> {
         let mut published: Vec<String> = Vec::new();
         for (target, writer) in writers.live() {
             let (manifest, store) = (manifest.clone(), target.store.clone());
-            let result = blocking(move || {
+            let what = format!("the store `{}` to publish the set", store.name());
+            let work = blocking(move || {
                 // What it builds on was proved when it was offered. It may have gone since, by the hand of somebody else.
                 for part in &manifest.parts {
                     store.bases(&manifest.instance, &manifest, &part.name)?;
                 }
                 writer.publish(&manifest)
-            })
-            .await;
+            });
+            let result = waiting(&self.session.reporter, &what, work).await;
             match result.or_else(|error| target.failed(error)) {
                 Ok(()) if target.is_dropped() => {}
                 Ok(()) => published.push(target.store.name().to_owned()),

@@ -41,7 +41,7 @@ impl EarlierSets {
         cancel: CancellationToken,
     ) -> Self {
         Self {
-            stores: stores.required().cloned().collect(),
+            stores: stores.required().map(|store| store.cancelled_by(&cancel)).collect(),
             instance: session.instance().to_owned(),
             part: part.name().to_owned(),
             plugin: part.plugin.name().to_owned(),

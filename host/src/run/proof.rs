@@ -57,6 +57,7 @@ async fn verify_marked(
     known: &mut Known,
     cancel: &CancellationToken,
 ) -> Result<Verified> {
+    let set = &set.cancelled_by(cancel);
     let mut verified = Verified { id: set.manifest.id.clone(), objects: 0, entries: 0, bytes: 0, sealed: 0 };
     for part in &set.manifest.parts {
         verified.entries += Chain::find(set, part).await?.prove(reporter, known, cancel).await?;

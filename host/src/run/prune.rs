@@ -37,7 +37,7 @@ pub(super) async fn after_backup(session: &Session, parts: &[Part], stores: &Sto
     let policy = session.config.retention.policy();
     let mut failures = Vec::new();
     for target in stores.live() {
-        let failed = match prune(session, parts, &target.store, policy, false).await {
+        let failed = match prune(session, parts, &target.store, policy.clone(), false).await {
             Ok(pruned) => pruned.failed.into_iter().next(),
             Err(error) => {
                 failures.push(error);

@@ -2,13 +2,15 @@
 
 use std::sync::{Arc, OnceLock};
 
+use tokio_util::sync::CancellationToken;
+
 use super::prune::blocking;
 use super::session::Session;
 use crate::archive::SetId;
 use crate::config::{Occasion, StoreConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::notify::{Channels, Notification};
-use crate::report::{Level, Reporter};
+use crate::report::{Level, Reporter, waiting};
 use crate::store::Store;
 
 /// A store of a run.
@@ -53,7 +55,12 @@ impl Target {
 
 /// The stores of an instance, in the order of the configuration.
 #[derive(Clone)]
-pub struct Stores(Vec<Arc<Target>>);
+pub struct Stores {
+    targets: Vec<Arc<Target>>,
+    /// Those that could not even be opened, and why.
+    absent: Vec<(String, String)>,
+    cancel: CancellationToken,
+}
 
 impl Stores {
     /// Opens those of the configuration.
@@ -61,48 +68,49 @@ impl Stores {
     /// # Errors
     /// If a required one cannot be opened.
     pub(super) async fn open(session: &Session) -> Result<Self> {
-        let mut targets = Vec::new();
+        let (mut targets, mut absent) = (Vec::new(), Vec::new());
         for config in &session.config.stores {
             match session.open_store(config).await {
                 Ok(store) => targets.push(Target::new(store, config.required, session.reporter.clone())),
                 Err(error) if config.required => return Err(error),
                 Err(error) => {
                     let name = config.name();
-                    let text = format!("the store `{name}` takes no part, and nothing is done about it: {error}");
+                    let text = format!("the store `{name}` drops out of this run, which goes on without it: {error}");
                     session.reporter.message(Level::Warning, None, text);
+                    absent.push((name, error.to_string()));
                 }
             }
         }
         if !targets.iter().any(|target| target.required) {
             return Err(Error::new(ErrorKind::Config, "the configuration names no required [[store]]"));
         }
-        Ok(Self(targets))
+        Ok(Self { targets, absent, cancel: session.cancel.clone() })
     }
 
     /// Those that still take part.
     pub(super) fn live(&self) -> impl Iterator<Item = &Arc<Target>> + Clone {
-        self.0.iter().filter(|target| !target.is_dropped())
+        self.targets.iter().filter(|target| !target.is_dropped())
     }
 
     /// Those without which there is no backup.
     pub(super) fn required(&self) -> impl Iterator<Item = &Store> {
-        self.0.iter().filter(|target| target.required).map(|target| &target.store)
+        self.targets.iter().filter(|target| target.required).map(|target| &target.store)
     }
 
     /// All, also those that have dropped out.
     pub(super) fn all(&self) -> &[Arc<Target>] {
-        &self.0
+        &self.targets
     }
 
     /// The one at this location.
     pub(super) fn at(&self, location: &str) -> Option<&Arc<Target>> {
-        self.0.iter().find(|target| target.store.location() == location)
+        self.targets.iter().find(|target| target.store.location() == location)
     }
 
     /// What dropped out, and why: their names and reasons.
     pub(super) fn dropped(&self) -> Vec<(String, String)> {
         let dropped = |target: &Arc<Target>| Some((target.store.name().to_owned(), target.dropped.get()?.clone()));
-        self.0.iter().filter_map(dropped).collect()
+        self.targets.iter().filter_map(dropped).chain(self.absent.iter().cloned()).collect()
     }
 
     /// Do something in each store that takes part. With one that is not required and fails, it goes on without.
@@ -115,8 +123,9 @@ impl Stores {
     ) -> Result<Vec<(Arc<Target>, T)>> {
         let mut done = Vec::new();
         for target in self.live() {
-            let (store, work) = (target.store.clone(), work.clone());
-            match blocking(move || work(&store)).await {
+            let (store, work) = (target.store.cancelled_by(&self.cancel), work.clone());
+            let what = format!("the store `{}`", store.name());
+            match waiting(&target.reporter, &what, blocking(move || work(&store))).await {
                 Ok(value) => done.push((Arc::clone(target), value)),
                 Err(error) => target.failed(error)?,
             }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use tokio_util::sync::CancellationToken;
+
 use super::backend::{Entry, EntryKind};
 use super::error::failed_io;
 use super::object::ObjectReader;
-use super::open::{Store, set_dir};
+use super::open::{Store, set_dir, side_by_side};
 use super::records::SetRecords;
 use super::{MARKER, is_draft};
 use crate::archive::set::{self, MANIFEST, ObjectRecord, SetManifest, check_object_name};
@@ -86,6 +88,12 @@ impl StoredSet {
         ObjectReader::open(&self.store, &format!("{}/{file}", self.dir))
     }
 
+    /// The same set, whose waits for a server end when this is fired.
+    #[must_use]
+    pub fn cancelled_by(&self, cancel: &CancellationToken) -> Self {
+        Self { store: self.store.cancelled_by(cancel), ..self.clone() }
+    }
+
     /// The sets that a restore of this part needs besides this one, the oldest first.
     ///
     /// # Errors
@@ -125,34 +133,26 @@ impl Store {
     /// `Store` if it cannot be read. A set that cannot be read is an entry, not an error.
     pub fn list(&self, instance: &str) -> Result<Vec<SetEntry>> {
         check_name("an instance", instance)?;
-        let mut entries = Vec::new();
-        let mut broken = Vec::new();
         let mut records = self.records(instance)?.by_set();
-        for (name, is_dir) in self.names(instance)? {
-            // What has another name is not ours.
-            if let (true, Ok(id)) = (is_dir, name.parse::<SetId>()) {
-                let state = match self.look(instance, &id) {
-                    Ok(state) => state,
-                    // Removed meanwhile.
-                    Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                    Err(e) => SetState::Damaged(with_cause(&e)),
-                };
-                let needs = match &state {
-                    SetState::Proved(manifest) => manifest.bases(),
-                    // What can still be told of it: somebody may want to save something from it, and from what it needs.
-                    SetState::Damaged(_) => {
-                        self.read_manifest(instance, &id).map(|manifest| manifest.bases()).unwrap_or_default()
-                    }
-                    SetState::Unpublished => Vec::new(),
-                };
-                let records = records.remove(&id).unwrap_or_default();
-                entries.push(SetEntry { id, state, needs, records });
-            }
+        // What has another name is not ours.
+        let named = |(name, is_dir): (String, bool)| name.parse::<SetId>().ok().filter(|_| is_dir);
+        let ids: Vec<SetId> = self.names(instance)?.into_iter().filter_map(named).collect();
+        let mut entries: Vec<SetEntry> = Vec::new();
+        for entry in side_by_side(&ids, |id| self.entry(instance, id)) {
+            entries.extend(entry?);
         }
+        for entry in &mut entries {
+            entry.records = records.remove(&entry.id).unwrap_or_default();
+        }
+        let proved: BTreeSet<&SetId> =
+            entries.iter().filter(|entry| entry.manifest().is_some()).map(|entry| &entry.id).collect();
+        let mut broken = Vec::new();
         for entry in &entries {
             let Some(manifest) = entry.manifest() else { continue };
             let chains = manifest.parts.iter().filter(|part| part.snapshot.base.is_some());
-            if let Some(e) = chains.filter_map(|part| self.bases(instance, manifest, &part.name).err()).next() {
+            // Each link is looked at only if one is not whole: what a part needs of it may be, all the same.
+            let doubtful = chains.filter(|part| !whole(&entries, &proved, manifest, &part.name));
+            if let Some(e) = doubtful.filter_map(|part| self.bases(instance, manifest, &part.name).err()).next() {
                 broken.push((entry.id.clone(), with_cause(&e)));
             }
         }
@@ -165,6 +165,29 @@ impl Store {
         told_damaged(&mut entries);
         entries.reverse();
         Ok(entries)
+    }
+
+    /// A set as it is listed; none if it was removed meanwhile.
+    fn entry(&self, instance: &str, id: &SetId) -> Result<Option<SetEntry>> {
+        let state = match self.look(instance, id) {
+            Ok(state) => state,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::Cancelled => return Err(e),
+            Err(e) => {
+                // Is it the set, or the whole store?
+                self.names(instance)?;
+                SetState::Damaged(with_cause(&e))
+            }
+        };
+        let needs = match &state {
+            SetState::Proved(manifest) => manifest.bases(),
+            // What can still be told of it: somebody may want to save something from it, and from what it needs.
+            SetState::Damaged(_) => {
+                self.read_manifest(instance, id).map(|manifest| manifest.bases()).unwrap_or_default()
+            }
+            SetState::Unpublished => Vec::new(),
+        };
+        Ok(Some(SetEntry { id: id.clone(), state, needs, records: SetRecords::default() }))
     }
 
     /// Opens a set for reading.
@@ -346,6 +369,17 @@ fn told_damaged(entries: &mut [SetEntry]) {
             entry.state = SetState::Damaged(why);
         }
     }
+}
+
+/// Whether each set that a part builds on is proved, and has the part.
+fn whole(entries: &[SetEntry], proved: &BTreeSet<&SetId>, manifest: &SetManifest, part: &str) -> bool {
+    let mut next = base_of(manifest, part);
+    while let Some(id) = next.filter(|id| proved.contains(id)) {
+        let base = entries.iter().find(|entry| entry.id == *id).and_then(SetEntry::manifest);
+        let Some(base) = base.filter(|base| base.part(part).is_some() && base.id == *id) else { return false };
+        next = base_of(base, part);
+    }
+    next.is_none()
 }
 
 fn base_of<'a>(manifest: &'a SetManifest, part: &str) -> Option<&'a SetId> {

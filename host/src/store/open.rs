@@ -138,18 +138,9 @@ impl Store {
         self.backend.probe().map_err(|e| failed_io(e, format!("cannot write to the store {}", self.location)))
     }
 
-    /// The contents of small files, in their order: a bucket answers each after a while, and so several are read at once.
+    /// The contents of small files, in their order.
     pub(super) fn get_all(&self, paths: &[String], max: u64) -> Vec<io::Result<Option<Vec<u8>>>> {
-        let share = paths.len().div_ceil(AT_ONCE).max(1);
-        std::thread::scope(|scope| {
-            let get = |path: &String| self.backend.get(path, max);
-            let shares: Vec<_> = paths
-                .chunks(share)
-                .map(|paths| (paths.len(), scope.spawn(move || paths.iter().map(get).collect::<Vec<_>>())))
-                .collect();
-            let died = |count| (0..count).map(|_| Err(io::Error::other("a thread ended early"))).collect();
-            shares.into_iter().flat_map(|(count, share)| share.join().unwrap_or_else(|_| died(count))).collect()
-        })
+        side_by_side(paths, |path| self.backend.get(path, max))
     }
 
     /// What stands in a directory below the root, sorted; empty if it does not exist.
@@ -164,6 +155,22 @@ impl Store {
         let entries = self.entries(dir)?;
         Ok(entries.into_iter().map(|entry| (entry.name, entry.kind == EntryKind::Directory)).collect())
     }
+}
+
+/// Does something with each item, several at once, and gives the results in their order: a bucket answers each request after
+/// a while.
+pub(super) fn side_by_side<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let share = items.len().div_ceil(AT_ONCE).max(1);
+    let work = &work;
+    std::thread::scope(|scope| {
+        let shares: Vec<_> = items
+            .chunks(share)
+            .map(|items| (items, scope.spawn(move || items.iter().map(work).collect::<Vec<_>>())))
+            .collect();
+        // One that could not do its share has panicked: here, then.
+        let again = |items: &[I]| items.iter().map(work).collect();
+        shares.into_iter().flat_map(|(items, share)| share.join().unwrap_or_else(|_| again(items))).collect()
+    })
 }
 
 /// Whether this build has a store for a location.

@@ -257,6 +257,16 @@ fn wrong_keys_buckets_and_servers_are_named() {
     assert!(start.elapsed() < Duration::from_secs(4), "tried again in vain");
     bucket.spoil("", "", u32::MAX, Fault::Status(404, "NoSuchBucket"));
     bk.run(&["run"]).fails(7, &["NoSuchBucket", "make the bucket `backups`"]);
+    for (status, code, says) in [
+        (403, "RequestTimeTooSkewed", "set this machine's clock"),
+        (400, "AuthorizationHeaderMalformed", "`region`"),
+        (403, "QuotaExceeded", "the store is full"),
+        (403, "AccessDenied", "s3:ListBucket"),
+    ] {
+        bucket.heal();
+        bucket.spoil("", "", u32::MAX, Fault::Status(status, code));
+        bk.run(&["list"]).fails(7, &[code, says]);
+    }
     let tables = [application_none(), directory_part("home", &bk.path("home"))];
     let store = bucket.store(&bk, "").replace(&bucket.endpoint(), "http://127.0.0.1:1");
     bk.config_for(&[&tables[0], &tables[1]], &[&store]);

@@ -71,6 +71,7 @@ pub struct Restored {
 /// for parts that are whole in their places.
 pub async fn restore(session: &Session, set: &StoredSet, plan: Plan<'_>) -> Result<Restored> {
     let start = Instant::now();
+    let set = &set.cancelled_by(&session.cancel);
     let (id, run) = (set.manifest.id.clone(), SetId::generate()?);
     let what = format!("restore of {id}: {run}");
     let _lock = InstanceLock::take_over(session.dirs.instance(), &what, &session.reporter).await?;

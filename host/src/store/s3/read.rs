@@ -7,7 +7,8 @@ use http::header::ETAG;
 use http::{Method, StatusCode};
 
 use super::S3;
-use super::client::{Again, Failure, Request};
+use super::client::{Again, Request};
+use super::failure::Failure;
 
 /// An object that is read.
 pub(super) struct Download {

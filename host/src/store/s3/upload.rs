@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::Method;
 use tokio::task::JoinHandle;
 
-use super::client::{Again, Failure, Request};
+use super::client::{Again, Request};
+use super::failure::Failure;
 use super::{S3, xml};
 use crate::store::backend::Sink;
 
