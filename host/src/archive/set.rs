@@ -63,6 +63,10 @@ pub struct MadeBy {
     pub wasmtime: String,
     /// The machine's host name.
     pub host: String,
+    /// An id of the machine: a set goes back to its original place only there. Made from `/etc/machine-id`, and does not
+    /// tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
 }
 
 /// How the application was held still.

@@ -103,6 +103,14 @@ pub(super) struct RestoreArgs {
     /// numbers
     #[arg(long, value_name = "BY", default_value = "name")]
     pub owners: Owners,
+    /// The set is of another instance than the configuration's: restore it by the configuration of the instance that is
+    /// named here, whose parts have to have the same names
+    #[arg(long = "as", value_name = "INSTANCE", requires = "instance")]
+    pub r#as: Option<String>,
+    /// Restore to the original place although this is another machine or application than the set was made of: the
+    /// fingerprint of this one, as the refusal tells it
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub accept_fingerprint: Option<String>,
     /// Print the steps, and what would refuse them, and take none
     #[arg(long)]
     pub plan: bool,

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::args::RestoreArgs;
+use super::args::{Adhoc, RestoreArgs};
 use super::confirm::confirmed;
 use super::context::Context;
 use super::output;
 use crate::archive::SetId;
-use crate::error::Result;
+use crate::config::{Config, RestoreConfig};
+use crate::error::{Error, ErrorKind, Result};
 use crate::report::Level;
 use crate::run::{self, PlannedStep, RestorePlan, RestoreRequest};
 use crate::units;
@@ -17,17 +18,23 @@ use crate::units;
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<ExitCode> {
     let opened = context.place(&args.place).await?;
     let set = opened.set(&args.id).await?;
+    let config = match &args.r#as {
+        None => opened.config_for(&set.manifest)?,
+        Some(name) => other(context, name, &opened.instance)?,
+    };
+    // What is overwritten is what has to be typed.
+    let instance = config.instance.name.clone();
     if !args.plan
         && let Some(name) = &args.confirm
     {
         // Before anything is looked at: whoever types the wrong name means something else.
-        confirmed(&opened.instance, "", "nothing was restored", Some(name))?;
+        confirmed(&instance, "", "nothing was restored", Some(name))?;
     }
     if opened.stores.len() > 1 {
         let text = format!("set {} is read from {}", set.manifest.id, set.store().location());
         context.reporter().message(Level::Info, None, text);
     }
-    let session = context.session(opened.config_for(&set.manifest)?)?;
+    let session = context.session(config)?;
     let parts = session.parts().await?;
     let request = RestoreRequest {
         parts: args.part,
@@ -35,16 +42,17 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Exit
         paths: run::typed_paths(&args.path)?,
         replace: args.replace,
         owners: args.owners.into(),
+        accept: args.accept_fingerprint,
         again: args.again,
     };
     let plan = RestorePlan::make(&session, &set, &parts, &request).await?;
     let id = set.manifest.id.to_string();
-    print(context, &set.manifest.id, &plan)?;
+    print(context, &set.manifest.id, &plan, &session.config.restore)?;
     if args.plan {
         return Ok(plan.refusals().first().map_or(ExitCode::SUCCESS, |e| ExitCode::from(e.kind().exit_code())));
     }
     let plan = plan.accepted()?;
-    confirmed(&opened.instance, &format!("Restore set {id}"), "nothing was restored", args.confirm.as_deref())?;
+    confirmed(&instance, &format!("Restore set {id}"), "nothing was restored", args.confirm.as_deref())?;
     let in_use = run::in_use(&session.reporter, &set, "restore").await?;
     let restored = run::restore(&session, &set, plan).await;
     in_use.end().await;
@@ -61,16 +69,26 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Exit
 }
 
 /// What will happen, before it does.
-fn print(context: &Context, id: &SetId, plan: &RestorePlan<'_>) -> Result<()> {
+fn print(context: &Context, id: &SetId, plan: &RestorePlan<'_>, around_config: &RestoreConfig) -> Result<()> {
     let steps = plan.steps();
     if context.global.json {
+        let around = |commands: &[Vec<String>]| if plan.to_original() { commands.to_vec() } else { Vec::new() };
+        let (before, after) = (around(&around_config.before), around(&around_config.after));
         let refusals: Vec<_> = plan.refusals().iter().map(crate::Error::to_json).collect();
-        return output::json(&json!({ "event": "plan", "set": id, "steps": steps, "refusals": refusals }));
+        return output::json(
+            &json!({ "event": "plan", "set": id, "before": before, "steps": steps, "after": after, "refusals": refusals }),
+        );
     }
     if context.global.quiet {
         return Ok(());
     }
     output::line(format!("restore of set {id}:"));
+    let commands = |commands: &[Vec<String>]| {
+        for argv in commands.iter().filter(|_| plan.to_original()) {
+            output::line(format!("     runs {}", argv.join(" ")));
+        }
+    };
+    commands(&around_config.before);
     for (n, step) in steps.iter().enumerate() {
         output::line(format!("{:>3}. {}", n.saturating_add(1), told(step)));
         if let Some(at) = step.done {
@@ -93,10 +111,27 @@ fn print(context: &Context, id: &SetId, plan: &RestorePlan<'_>) -> Result<()> {
             output::line(format!("       from `{held}`, which stays with its vendor"));
         }
     }
+    commands(&around_config.after);
     for refusal in plan.refusals() {
         output::line(format!("     REFUSED as things stand: {refusal}"));
     }
     Ok(())
+}
+
+/// The configuration, if it is that of the instance that the operator named, and the set is of another.
+fn other(context: &Context, name: &str, of: &str) -> Result<Config> {
+    let config = context.config(&Adhoc::default())?;
+    let is = &config.instance.name;
+    if is != name {
+        let text = format!("`--as {name}`, but the configuration is that of the instance {is}");
+        return Err(Error::new(ErrorKind::Config, text).hint("name its configuration with --config"));
+    }
+    if is == of {
+        return Err(
+            Error::new(ErrorKind::Config, format!("the set is of the instance {of} itself")).hint("leave --as out")
+        );
+    }
+    Ok(config)
 }
 
 fn told(step: &PlannedStep) -> String {

@@ -10,6 +10,7 @@ use super::document::{Step, find};
 use super::hint::{form, nearest};
 use super::model::{Application, Bitbucket, Config, Encryption, Part, StoreConfig};
 use super::notify::{Notify, Ping, Webhook};
+use super::restore::RestoreConfig;
 use super::source::{Place, Sources};
 use crate::archive::check_name;
 use crate::capability::manifest::Kind;
@@ -41,6 +42,7 @@ impl Checker<'_> {
         self.stores(config)?;
         self.archive(config)?;
         self.keep(config)?;
+        self.restore(&config.restore)?;
         self.notify(&config.notify)?;
         self.grants(&config.grants)
     }
@@ -329,6 +331,19 @@ impl Checker<'_> {
             }
         }
         Ok(())
+    }
+
+    fn restore(&self, restore: &RestoreConfig) -> Result<()> {
+        for (key, commands) in [("before", &restore.before), ("after", &restore.after)] {
+            for (n, argv) in commands.iter().enumerate() {
+                let at = [Step::Key("restore"), Step::Key(key), Step::Index(n)];
+                match argv.first() {
+                    None => return Err(self.wrong(&at, &format!("a command of `restore.{key}` must name a program"))),
+                    Some(program) => self.absolute(&at, Path::new(program))?,
+                }
+            }
+        }
+        self.positive(&[Step::Key("restore"), Step::Key("timeout")], restore.timeout.0.is_zero())
     }
 
     fn archive(&self, config: &Config) -> Result<()> {

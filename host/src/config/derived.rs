@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::keep::{Coverage, Metrics, Retention};
 use super::model::{Application, Archive, Config, Instance, Limits, NoApplication, Part, StoreConfig};
+use super::restore::RestoreConfig;
 use crate::archive::set::{PartRecord, SetManifest};
 
 impl Config {
@@ -20,6 +21,7 @@ impl Config {
             coverage: Coverage::default(),
             metrics: Metrics::default(),
             archive: Archive::default(),
+            restore: RestoreConfig::default(),
             notify: Vec::new(),
             grants: Vec::new(),
             dir: PathBuf::new(),

@@ -14,6 +14,7 @@ use super::hint::{header, nearest, tell};
 use super::keep::{Coverage, Metrics, Retention};
 use super::model::{Application, Archive, Config, Instance, Part, StoreConfig};
 use super::notify::{self, Notify};
+use super::restore::RestoreConfig;
 use super::secrets;
 use super::source::Sources;
 use crate::capability::Grant;
@@ -45,6 +46,8 @@ struct File {
     metrics: Metrics,
     #[serde(default)]
     archive: Archive,
+    #[serde(default)]
+    restore: RestoreConfig,
     #[serde(rename = "notify")]
     _notify: Option<IgnoredAny>,
     #[serde(default)]
@@ -232,6 +235,7 @@ fn build(sources: &Sources, assignments: &[Assignment]) -> Result<Config> {
         coverage: file.coverage,
         metrics: file.metrics,
         archive: file.archive,
+        restore: file.restore,
         notify: notify(sources, &root)?,
         grants: file.grant,
         dir: PathBuf::new(),

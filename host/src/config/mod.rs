@@ -14,6 +14,7 @@ mod keep;
 mod load;
 mod model;
 mod notify;
+mod restore;
 mod schema;
 mod secrets;
 mod source;
@@ -28,4 +29,5 @@ pub use model::{
     StoreConfig,
 };
 pub use notify::{Mail, Notify, NotifyCommand, Occasion, Ping, Webhook};
+pub use restore::RestoreConfig;
 pub use schema::schema;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::keep::{Coverage, Metrics, Retention};
 use super::notify::Notify;
+use super::restore::RestoreConfig;
 use crate::archive::Compression;
 use crate::capability::{Grant, SecretSource};
 use crate::units::{Percent, Size, Span};
@@ -40,6 +41,9 @@ pub struct Config {
     /// How parts are archived.
     #[serde(default)]
     pub archive: Archive,
+    /// What happens around a restore to the original place.
+    #[serde(default, skip_serializing_if = "RestoreConfig::is_default")]
+    pub restore: RestoreConfig,
     /// Who is told how a run ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<Notify>,

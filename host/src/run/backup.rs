@@ -613,6 +613,7 @@ impl Run<'_> {
                 bkhost: env!("CARGO_PKG_VERSION").to_owned(),
                 wasmtime: crate::plugin::WASMTIME_VERSION.to_owned(),
                 host: super::state::host_name(),
+                machine: super::fingerprint::machine(),
             },
             application: ApplicationRecord {
                 kind: self.application.kind().name().to_owned(),

@@ -16,6 +16,7 @@ mod copy;
 mod coverage;
 mod dry;
 mod fault;
+mod fingerprint;
 mod frozen;
 mod guard;
 mod health;

@@ -88,7 +88,7 @@ pub(crate) mod tests {
             instance: "bitbucket".to_owned(),
             created: at,
             duration_ms: 61_000,
-            made_by: MadeBy { bkhost: "0.1.0".into(), wasmtime: "48.0.8".into(), host: "db1".into() },
+            made_by: MadeBy { bkhost: "0.1.0".into(), wasmtime: "48.0.8".into(), host: "db1".into(), machine: None },
             application: ApplicationRecord {
                 kind: "bitbucket".into(),
                 url: Some("http://127.0.0.1:7990".into()),

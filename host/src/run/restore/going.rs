@@ -35,6 +35,11 @@ impl<'a> Going<'a> {
         Ok(Self { session, id, journal, keeper, owners })
     }
 
+    /// No step is taken.
+    pub(super) fn nothing(&self) -> Result<()> {
+        self.journal.write(Record::Ended { ok: false })
+    }
+
     /// Take the steps. When one fails, what it made is removed; what those before it restored stays.
     pub(super) async fn take(&self, steps: &[Planned<'_>]) -> Result<()> {
         let error = match self.all(steps).await {

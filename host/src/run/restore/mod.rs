@@ -4,6 +4,7 @@
 //! directory is written beside it and comes into its place when it is whole; a journal says how far that is, so that a
 //! restore that dies is cleaned up after, and gone on with by the next one of the same set.
 
+mod around;
 mod going;
 mod partial;
 mod past;
@@ -47,6 +48,8 @@ pub struct Request {
     pub replace: bool,
     /// Whom files are given to.
     pub owners: OwnersBy,
+    /// What [`Plan::refusals`] asked to be typed, since this is another machine or application than the set was made of.
+    pub accept: Option<String>,
     /// Restore also what an earlier restore of this set, which did not come to its end, has completed.
     pub again: bool,
 }
@@ -95,10 +98,7 @@ pub async fn restore(session: &Session, set: &StoredSet, plan: Plan<'_>) -> Resu
         })
         .await;
     let result = match verified {
-        Ok(()) => {
-            let going = Going::start(session, &run, &id, plan.owners)?;
-            session.phase(Phase::Restore, going.take(&plan.steps)).await
-        }
+        Ok(()) => session.phase(Phase::Restore, taken(session, &run, &id, &plan)).await,
         Err(error) => Err(error),
     };
     let parts: Vec<_> = plan.steps.iter().map(|step| (step.part.name().to_owned(), step.to.clone())).collect();
@@ -107,6 +107,23 @@ pub async fn restore(session: &Session, set: &StoredSet, plan: Plan<'_>) -> Resu
     record(session, set, &parts, whole, start.elapsed(), result.as_ref().err()).await;
     result?;
     Ok(Restored { id, parts, duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX) })
+}
+
+/// Take the steps, with the operator's commands around them if something goes to its original place.
+async fn taken(session: &Session, run: &SetId, set: &SetId, plan: &Plan<'_>) -> Result<()> {
+    let going = Going::start(session, run, set, plan.owners)?;
+    if !plan.to_original() {
+        return going.take(&plan.steps).await;
+    }
+    let result = match around::before(session).await {
+        Ok(()) => going.take(&plan.steps).await,
+        Err(error) => {
+            going.nothing()?;
+            Err(error)
+        }
+    };
+    let after = around::after(session, result.is_ok()).await;
+    result.and(after)
 }
 
 /// Tell the store how it went, and how long it took. That it cannot be told does not undo it.

@@ -15,6 +15,7 @@ use crate::archive::{OwnersBy, SetId, escape};
 use crate::capability::manifest::RestoreTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::chain::Chain;
+use crate::run::fingerprint::Fingerprint;
 use crate::run::part::Part;
 use crate::run::session::Session;
 use crate::store::StoredSet;
@@ -23,6 +24,8 @@ use crate::store::StoredSet;
 pub struct Plan<'a> {
     pub(super) steps: Vec<Planned<'a>>,
     pub(super) owners: OwnersBy,
+    set: &'a StoredSet,
+    accept: Option<String>,
     /// Why it would be refused as things stand.
     refusals: Vec<Error>,
 }
@@ -125,7 +128,8 @@ impl<'a> Plan<'a> {
             steps.push(planned);
         }
         in_order(&mut steps);
-        let mut plan = Self { steps, owners: request.owners, refusals: Vec::new() };
+        let mut plan =
+            Self { steps, owners: request.owners, set, accept: request.accept.clone(), refusals: Vec::new() };
         plan.refusals = plan.look(session).await;
         Ok(plan)
     }
@@ -159,6 +163,12 @@ impl<'a> Plan<'a> {
         self.steps.iter().map(planned).collect()
     }
 
+    /// Whether something goes where it came from.
+    #[must_use]
+    pub fn to_original(&self) -> bool {
+        self.steps.iter().any(|step| step.done.is_none() && step.to.is_none())
+    }
+
     async fn look(&self, session: &Session) -> Vec<Error> {
         let mut refusals = Vec::new();
         let left = past::partials(&session.dirs);
@@ -169,7 +179,13 @@ impl<'a> Plan<'a> {
                 refusals.extend(refuse_unless_empty(directory, &left).err());
             }
         }
-        if self.steps.iter().any(|step| step.done.is_none() && step.to.is_none()) {
+        if self.to_original() {
+            let here = Fingerprint::here(session);
+            let accepted = self.accept.as_ref().is_some_and(|typed| *typed == here.short());
+            // The set of another instance was not made here, and the operator has said so.
+            if !accepted && self.set.manifest.instance == session.instance() {
+                refusals.extend(here.of(&self.set.manifest).err());
+            }
             refusals.extend(refuse_running(session).await.err());
         }
         refusals

@@ -1,5 +1,6 @@
 //! Restoring: what it says before it begins, single paths, what an interruption leaves, and that everything comes back.
 
+mod around;
 mod interrupted;
 mod paths;
 mod plan;
