@@ -78,8 +78,8 @@ pub trait Strategy: Sized + 'static {
     }
 
     /// Restore from the vendor's snapshot or from what was archived. `to` is the operator's target: `/target` for a
-    /// plugin whose manifest says `restore.target = "directory"`, else a name; none means the original place. Never
-    /// overwrites what it was not told to.
+    /// plugin whose manifest says `restore.target = "directory"`, or does for this configuration
+    /// (`restore.directory-if`), else a name; none means the original place. Never overwrites what it was not told to.
     ///
     /// # Errors
     /// `already-exists` or `conflict` when something is in the way; what this call made itself is gone after a failure.

@@ -115,7 +115,6 @@ pub(crate) fn described(
             charset: schema.charset.clone(),
             collation: schema.collation.clone(),
             tables: tables.get(name).map_or(0, Vec::len),
-            rows: BTreeMap::new(),
         })
     };
     names.iter().map(describe).collect()

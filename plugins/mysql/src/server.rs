@@ -42,6 +42,28 @@ pub(crate) fn connection(config: &Config, client: Flavor, command: Command) -> C
         .slot_if("verify", verify)
 }
 
+/// The rows that answer a line of a session with fixed statements.
+pub(crate) fn answer(
+    session: &mut Session,
+    line: &str,
+    slots: &[(&str, &str)],
+    limit: Duration,
+) -> Result<Vec<Vec<String>>> {
+    match session.send(line, slots) {
+        // A pipe that is closed says nothing; what the program said says why.
+        Err(error) if error.code == ErrorCode::Denied => return Err(error),
+        _ => {}
+    }
+    let mut rows = Vec::new();
+    loop {
+        let text = session.read_line(limit)?;
+        if text == END {
+            return Ok(rows);
+        }
+        rows.push(answers::columns(&text));
+    }
+}
+
 /// A connection, and what is known of the server behind it.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -76,7 +98,7 @@ impl Server {
             session,
             version: String::new(),
             flavor: client,
-            parsed: Version { flavor: client, number: (0, 0), text: String::new() },
+            parsed: Version { flavor: client, number: (0, 0), patch: 0, text: String::new() },
             variables: BTreeMap::new(),
             grants: Grants::default(),
         };
@@ -113,19 +135,7 @@ impl Server {
     }
 
     fn rows_within(&mut self, line: &str, slots: &[(&str, &str)], limit: Duration) -> Result<Vec<Vec<String>>> {
-        match self.session.send(line, slots) {
-            // A pipe that is closed says nothing; what the program said says why.
-            Err(error) if error.code == ErrorCode::Denied => return Err(error),
-            _ => {}
-        }
-        let mut rows = Vec::new();
-        loop {
-            let text = self.session.read_line(limit)?;
-            if text == END {
-                return Ok(rows);
-            }
-            rows.push(answers::columns(&text));
-        }
+        answer(&mut self.session, line, slots, limit)
     }
 
     /// Itself, if the connection stands.
@@ -188,9 +198,27 @@ impl Server {
             .collect())
     }
 
-    /// The rows of a table in this session's transaction.
+    /// All tables with rows of the whole server but its own: database and name.
+    pub(crate) fn all_tables(&mut self) -> Result<Vec<(String, String)>> {
+        let pair = |row: Vec<String>| match <[String; 2]>::try_from(row) {
+            Ok([database, table]) => Some((database, table)),
+            Err(_) => None,
+        };
+        Ok(self.rows("all-tables", &[])?.into_iter().filter_map(pair).collect())
+    }
+
+    /// The rows of a table in this session's transaction: of one of the configured databases.
     pub(crate) fn count(&mut self, database: &str, table: &str) -> Result<u64> {
-        let rows = self.rows_within("count", &[("database", database), ("table", table)], COUNT)?;
+        self.count_by("count", "database", database, table)
+    }
+
+    /// The rows of a table in this session's transaction: of any database.
+    pub(crate) fn count_any(&mut self, database: &str, table: &str) -> Result<u64> {
+        self.count_by("count-any", "schema", database, table)
+    }
+
+    fn count_by(&mut self, line: &str, slot: &str, database: &str, table: &str) -> Result<u64> {
+        let rows = self.rows_within(line, &[(slot, database), ("table", table)], COUNT)?;
         let count = rows.first().and_then(|row| row.first()).and_then(|count| count.parse().ok());
         count.ok_or_else(|| Error::other(format!("the server does not count the rows of {database}.{table}")))
     }

@@ -4,11 +4,13 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use bkhost_sdk::ArchivedForm;
-use bkhost_sdk::exec::{Command, Output};
+use bkhost_sdk::exec::{self, Command, Output};
 use bkhost_sdk::testing::{self, Host, Part, Process};
+use bkhost_sdk::{ArchivedForm, ErrorCode};
 
 use super::*;
+use crate::server::Server;
+use crate::version::Tools;
 
 const MARIADB: (&str, &str) = ("10.11.6-MariaDB-log", "mysql  Ver 15.1 Distrib 10.11.6-MariaDB, for Linux (x86_64)");
 const MYSQL57: (&str, &str) = ("5.7.44-log", "mysqldump  Ver 10.13 Distrib 5.7.44, for Linux (x86_64)");
@@ -135,7 +137,7 @@ impl Process for Client {
 
 fn config(more: &str) -> Config {
     let all = format!(
-        r#"{{"databases":["app"],"port":3306,"socket":"/s","username":"u","non-transactional":"refuse","count-rows":true{more}}}"#
+        r#"{{"databases":["app"],"port":3306,"socket":"/s","username":"u","non-transactional":"refuse","count-rows":true,"method":"dump","parallel":2{more}}}"#
     );
     serde_json::from_str(&all).unwrap()
 }
@@ -218,13 +220,29 @@ fn tls_in_the_words_of_the_client() {
     assert!(Mysql::new(self::config(r#","tls":"verify""#)).is_err());
 }
 
+#[test]
+fn settings_that_contradict_each_other() {
+    let of = |more: &str, databases: &str| {
+        let all = format!(
+            r#"{{"databases":[{databases}],"port":3306,"socket":"/s","username":"u","count-rows":true,"parallel":2,{more}}}"#
+        );
+        Mysql::new(serde_json::from_str(&all).unwrap()).map(drop).map_err(|error| error.message)
+    };
+    let dump = r#""method":"dump","non-transactional":"refuse""#;
+    let physical = r#""method":"physical","non-transactional":"refuse""#;
+    assert!(of(dump, r#""app""#).is_ok() && of(physical, "").is_ok());
+    assert!(of(dump, "").unwrap_err().contains("needs databases"));
+    assert!(of(physical, r#""app""#).unwrap_err().contains("whole server"));
+    assert!(of(&format!(r#"{physical},"host":"db""#), "").unwrap_err().contains("another machine"));
+    assert!(of(&physical.replace("refuse", "lock"), "").unwrap_err().contains("non-transactional"));
+}
+
 fn state(databases: &[&str], flavor: Flavor) -> State {
     let database = |name: &&str| Database {
         name: (*name).to_owned(),
         charset: "utf8mb4".into(),
         collation: "utf8mb4_bin".into(),
         tables: 1,
-        rows: BTreeMap::new(),
     };
     State {
         label: "bkhost-i-1".into(),
@@ -233,6 +251,7 @@ fn state(databases: &[&str], flavor: Flavor) -> State {
         databases: databases.iter().map(database).collect(),
         position: None,
         rows_exact: None,
+        tables_counted: None,
         definers: Vec::new(),
         bytes: Some(100),
     }

@@ -30,6 +30,8 @@ pub(crate) struct Version {
     pub(crate) flavor: Flavor,
     /// Major and minor number.
     pub(crate) number: (u32, u32),
+    /// The number after these.
+    pub(crate) patch: u32,
     /// All of it, as it was said.
     pub(crate) text: String,
 }
@@ -54,8 +56,12 @@ impl Version {
         let line = answer.lines().find(|line| !line.trim().is_empty())?;
         let after = |mark: &str| line.split_once(mark).map(|(_, rest)| rest.trim_start());
         // "Ver 10.19 Distrib 10.11.6-MariaDB, for …", "mariadb-dump from 11.4.2-MariaDB, client 10.19 for …",
-        // "Ver 8.0.36 for Linux on x86_64 (MySQL Community Server - GPL)"
-        let rest = after("Distrib ").or_else(|| after(" from ")).or_else(|| after("Ver "))?;
+        // "Ver 8.0.36 for Linux on x86_64 (MySQL Community Server - GPL)",
+        // "mariadb-backup based on MariaDB server 10.11.19-MariaDB debian-linux-gnu (x86_64)"
+        let rest = after("Distrib ")
+            .or_else(|| after(" from "))
+            .or_else(|| after("based on MariaDB server "))
+            .or_else(|| after("Ver "))?;
         let text = rest.split([' ', ',']).next()?;
         Self::parse(text, line.contains("MariaDB"))
     }
@@ -63,8 +69,9 @@ impl Version {
     fn parse(text: &str, mariadb: bool) -> Option<Self> {
         let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
         let number = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let patch = numbers.next().and_then(Result::ok).unwrap_or(0);
         let flavor = if mariadb { Flavor::Mariadb } else { Flavor::Mysql };
-        Some(Self { flavor, number, text: text.to_owned() })
+        Some(Self { flavor, number, patch, text: text.to_owned() })
     }
 
     /// Why this tool may not work with that server.
@@ -119,7 +126,8 @@ impl Tools {
 /// The version of a program.
 pub(crate) fn ask(command: &str) -> Result<Version> {
     let output = exec::run(command, &[])?.ok()?;
-    Version::of_tool(&output.stdout).ok_or_else(|| {
+    // mariadb-backup says it on stderr.
+    Version::of_tool(&output.stdout).or_else(|| Version::of_tool(&output.stderr)).ok_or_else(|| {
         Error::unsupported(format!("'{}' is no version of a MySQL or MariaDB tool", output.first_line()))
     })
 }
@@ -141,6 +149,10 @@ mod tests {
             ),
             ("mariadb-dump from 11.4.2-MariaDB, client 10.19 for Linux (x86_64)", "MariaDB 11.4.2-MariaDB"),
             ("mariadb from 11.8.1-MariaDB, client 15.2 for debian-linux-gnu (x86_64)", "MariaDB 11.8.1-MariaDB"),
+            (
+                "mariadb-backup based on MariaDB server 10.11.19-MariaDB debian-linux-gnu (x86_64)",
+                "MariaDB 10.11.19-MariaDB",
+            ),
             ("mysqldump  Ver 8.0.36 for Linux on x86_64 (MySQL Community Server - GPL)", "MySQL 8.0.36"),
             ("mysqldump  Ver 8.4.3 for Linux on x86_64 (MySQL Community Server - GPL)", "MySQL 8.4.3"),
             ("mysqldump  Ver 10.13 Distrib 5.7.44, for Linux (x86_64)", "MySQL 5.7.44"),

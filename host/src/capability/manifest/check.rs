@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
-use super::{API, Argv, Effect, Element, EnvValue, ExecRequest, Manifest, OneOf, PathRoot, RestoreTarget, Sign, Slot};
+use super::{API, Argv, Effect, Element, EnvValue, ExecRequest, Manifest, OneOf, PathRoot, Sign, Slot};
 use crate::capability::freeze::MAX_FREEZE;
 use crate::capability::{server, slots};
 
@@ -294,7 +294,7 @@ fn slot(manifest: &Manifest, slot: &Slot) -> Checked {
             regex(pattern).map_err(|p| p.on(key, ""))?;
         }
     }
-    if slot.path == Some(PathRoot::Target) && manifest.restore.target != RestoreTarget::Directory {
+    if slot.path == Some(PathRoot::Target) && !manifest.restore.into_directory() {
         return Err(Problem::new("there is no /target", "add [restore] target = \"directory\"").on("path", ""));
     }
     match &slot.one_of {

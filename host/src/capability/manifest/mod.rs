@@ -75,11 +75,7 @@ impl PluginInfo {
     /// How the consistency point of a part with this configuration is fixed.
     #[must_use]
     pub fn consistency_of(&self, config: &serde_json::Value) -> Consistency {
-        let copies = |(key, value): (&String, &String)| {
-            let given = config.get(key).map(|given| given.as_str().map_or_else(|| given.to_string(), str::to_owned));
-            given.as_ref() == Some(value)
-        };
-        if self.copied_if.iter().any(copies) { Consistency::Copied } else { self.consistency }
+        if any_of(&self.copied_if, config) { Consistency::Copied } else { self.consistency }
     }
 }
 
@@ -132,6 +128,32 @@ pub struct Restore {
     /// What `--to` means.
     #[serde(default)]
     pub target: RestoreTarget,
+    /// Settings with which `--to` is a directory where it otherwise is a name: each is a key of `[part.config]` and the
+    /// value that makes it so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub directory_if: BTreeMap<String, String>,
+}
+
+impl Restore {
+    /// What `--to` means to a part with this configuration.
+    #[must_use]
+    pub fn target_of(&self, config: &serde_json::Value) -> RestoreTarget {
+        if any_of(&self.directory_if, config) { RestoreTarget::Directory } else { self.target }
+    }
+
+    /// Whether there are parts that restore into a directory.
+    #[must_use]
+    pub fn into_directory(&self) -> bool {
+        self.target == RestoreTarget::Directory || !self.directory_if.is_empty()
+    }
+}
+
+/// Whether one of these keys has the value beside it in `[part.config]`.
+fn any_of(settings: &BTreeMap<String, String>, config: &serde_json::Value) -> bool {
+    settings.iter().any(|(key, value)| {
+        let given = config.get(key).map(|given| given.as_str().map_or_else(|| given.to_string(), str::to_owned));
+        given.as_ref() == Some(value)
+    })
 }
 
 /// What `bkhost restore --to` means to a plugin.

@@ -122,6 +122,17 @@ fn a_setting_can_make_a_plugin_copy() {
 }
 
 #[test]
+fn a_setting_can_make_the_target_a_directory() {
+    use crate::capability::manifest::RestoreTarget::{Directory, Name};
+    let text = super::manifest("[restore]\ntarget = \"name\"\ndirectory-if = { method = \"physical\" }\n");
+    let manifest = Manifest::parse(&text).unwrap();
+    assert_eq!(manifest.restore.target_of(&json!({"method": "dump"})), Name);
+    assert_eq!(manifest.restore.target_of(&json!({})), Name);
+    assert_eq!(manifest.restore.target_of(&json!({"method": "physical"})), Directory);
+    assert!(manifest.restore.into_directory() && !Manifest::parse(&super::manifest("")).unwrap().restore.into_directory());
+}
+
+#[test]
 fn values_of_the_configuration_only() {
     let config =
         json!({"datasets": ["tank/a", "", "tank/a.b"], "port": 5432, "empty": [], "map": {"x": "y"}, "null": null});

@@ -112,7 +112,7 @@ impl<'a> Plan<'a> {
                     Some(Chosen::find(&session.reporter, set, record, part, request).await?)
                 }
             };
-            let directory = match part.plugin.manifest().restore.target {
+            let directory = match part.plugin.manifest().restore.target_of(&part.values) {
                 RestoreTarget::Directory if selected.is_none() => Some(directory_of(part, to.as_deref())?),
                 RestoreTarget::Directory | RestoreTarget::Name => None,
             };
