@@ -163,14 +163,14 @@ impl Physical {
             }
         }
         drop(server);
-        Checkpoints::of(&directory)?.must_be("full-backuped")?;
+        Checkpoints::of(&directory)?.is_raw()?;
         state.position = proof::position(&directory)?;
         if let (Some(ours), Some(counting)) = (&state.position, &self.counting) {
             state.rows_exact = state.tables_counted.map(|_| ours.same_place(counting));
         }
         proof::apply(&directory)?;
         let checkpoints = Checkpoints::of(&directory)?;
-        checkpoints.must_be("full-prepared")?;
+        checkpoints.is_applied()?;
         state.lsn = Some(checkpoints.last);
         let bytes = tool::size(&directory);
         (state.bytes, snapshot.bytes) = (Some(bytes), Some(bytes));
@@ -221,7 +221,7 @@ pub(crate) fn restore(state: &State, archived: &[Archived]) -> Result<()> {
             .hint("the run that made it has not finished"));
     }
     let entries = archive::extract(DATA, path::TARGET)?;
-    Checkpoints::of(path::TARGET)?.must_be("full-prepared")?;
+    Checkpoints::of(path::TARGET)?.is_applied()?;
     info!(
         "{entries} entries were restored: a data directory for a server like {}. Give it to the server's user (chown -R mysql:mysql) before you start one on it",
         state.server

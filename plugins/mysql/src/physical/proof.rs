@@ -31,7 +31,17 @@ impl Checkpoints {
         (from == 0 && to <= last).then(|| Self { kind: value("backup_type").unwrap_or_default().to_owned(), last })
     }
 
-    pub(super) fn must_be(&self, kind: &str) -> Result<()> {
+    /// A full copy, to which the log is yet to be applied.
+    pub(super) fn is_raw(&self) -> Result<()> {
+        self.is("full-backuped")
+    }
+
+    /// A copy that a server starts from.
+    pub(super) fn is_applied(&self) -> Result<()> {
+        self.is("log-applied")
+    }
+
+    fn is(&self, kind: &str) -> Result<()> {
         if self.kind == kind {
             return Ok(());
         }
@@ -72,8 +82,9 @@ mod tests {
         let full = "backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = 44894\nlast_lsn = 46817\nrecover_binlog_info = 0\n";
         let parsed = Checkpoints::parse(full).unwrap();
         assert_eq!(parsed.last, 46817);
-        parsed.must_be("full-backuped").unwrap();
-        parsed.must_be("full-prepared").unwrap_err();
+        parsed.is_raw().unwrap();
+        parsed.is_applied().unwrap_err();
+        Checkpoints::parse(&full.replace("full-backuped", "log-applied")).unwrap().is_applied().unwrap();
         // An incremental one is none; a log that ends before the pages do is none.
         for (wrong, right) in [("from_lsn = 5", "from_lsn = 0"), ("to_lsn = 50000", "to_lsn = 44894"), ("", "last_lsn = 46817")] {
             assert_eq!(Checkpoints::parse(&full.replace(right, wrong)), None, "{wrong}");
