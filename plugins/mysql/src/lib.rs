@@ -13,6 +13,8 @@ mod grants;
 mod listing;
 mod logical;
 mod physical;
+mod proof;
+mod rehearsal;
 mod restore;
 mod rows;
 mod server;
@@ -20,7 +22,7 @@ mod version;
 
 use std::fmt;
 
-use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy};
+use bkhost_sdk::{Archived, Drill, Error, Finding, Result, Snapshot, Source, Strategy, Verify};
 use serde::{Deserialize, Serialize};
 
 use answers::Position;
@@ -28,7 +30,7 @@ use logical::Logical;
 use physical::Physical;
 use version::Flavor;
 
-bkhost_sdk::export!(Mysql);
+bkhost_sdk::export!(Mysql: Verify + Drill);
 
 /// `[part.config]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -195,6 +197,29 @@ impl Strategy for Mysql {
     fn discard(&mut self, label: &str) -> Result<()> {
         self.physical.give_back()?;
         self.logical.give_back(label)
+    }
+}
+
+impl Verify for Mysql {
+    fn verify(&mut self, snapshot: &Snapshot, archived: &[Archived]) -> Result<Vec<Finding>> {
+        match Method::of(snapshot)? {
+            Method::Dump => proof::dump(&snapshot.state()?, archived),
+            Method::Physical => physical::verify(archived),
+        }
+    }
+}
+
+impl Drill for Mysql {
+    fn rehearse(&mut self, snapshot: &Snapshot, archived: &[Archived]) -> Result<Vec<Finding>> {
+        match Method::of(snapshot)? {
+            Method::Dump => rehearsal::dump(&snapshot.state()?, archived),
+            Method::Physical => rehearsal::physical(&snapshot.state()?, archived),
+        }
+    }
+
+    // The throw-away server lives in the scratch space, and dies with the rehearsal.
+    fn clear(&mut self) -> Result<()> {
+        Ok(())
     }
 }
 

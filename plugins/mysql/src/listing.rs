@@ -51,6 +51,12 @@ impl Listing {
         listing
     }
 
+    /// How many tables, views and sequences of a database it holds; a dump of one alone may not name it.
+    pub(crate) fn count(&self, database: &str, alone: bool) -> usize {
+        let unnamed = if alone { self.found.get("") } else { None };
+        self.found.get(database).or(unnamed).map_or(0, BTreeSet::len)
+    }
+
     /// Those of these tables that it does not hold.
     pub(crate) fn missing(&self, tables: &BTreeMap<String, Vec<Table>>) -> Vec<String> {
         let unnamed = if tables.len() == 1 { self.found.get("") } else { None };

@@ -40,6 +40,14 @@ impl Rows {
         std::fs::write(path::local(&format!("{directory}/{FILE}")), text).map_err(|error| failed(&error))
     }
 
+    /// Those that were archived, extracted into this directory.
+    pub(crate) fn read(directory: &str) -> Result<Self> {
+        let file = format!("{directory}/{FILE}");
+        let text = std::fs::read_to_string(path::local(&file))
+            .map_err(|error| Error::io(format!("reading {file}"), &error))?;
+        serde_json::from_str(&text).map_err(|error| Error::corrupt(format!("{file} is not understood: {error}")))
+    }
+
     /// The source that holds them, if the run has counted any.
     pub(crate) fn source(label: &str) -> Option<Source> {
         let directory = directory(label);

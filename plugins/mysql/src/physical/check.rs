@@ -40,7 +40,9 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Finding>> {
     findings.push(Finding::info("server", format!("{}, binary log {}", server.parsed, server.variable("log_bin"))));
     findings.push(match version::ask("backup-version") {
         Ok(tool) => fits(&tool, &server.parsed),
-        Err(error) => Finding::from_error("mariadb-backup", error).hint("install mariadb-backup of the server's version"),
+        Err(error) => {
+            Finding::from_error("mariadb-backup", error).hint("install mariadb-backup of the server's version")
+        }
     });
     findings.extend(rights(config, &server.grants));
     let read_only = matches!(server.variable("read_only"), "ON" | "1");
@@ -105,14 +107,20 @@ fn rights(config: &Config, grants: &Grants) -> Vec<Finding> {
     if !missing.is_empty() {
         let missing = missing.join(", ");
         findings.push(
-            Finding::failure("rights", format!("user {user} has no {missing} on {OURS}: a table there holds the backup until the lock"))
-                .hint(format!("GRANT {missing} ON {OURS}.* TO the user")),
+            Finding::failure(
+                "rights",
+                format!("user {user} has no {missing} on {OURS}: a table there holds the backup until the lock"),
+            )
+            .hint(format!("GRANT {missing} ON {OURS}.* TO the user")),
         );
     }
     if config.count_rows && !grants.everywhere(&["SELECT"]) {
         findings.push(
-            Finding::warning("rights", format!("user {user} has no SELECT on everything: rows of what it does not see are not counted"))
-                .hint("GRANT SELECT ON *.* TO the user, or set [part.config] count-rows = false"),
+            Finding::warning(
+                "rights",
+                format!("user {user} has no SELECT on everything: rows of what it does not see are not counted"),
+            )
+            .hint("GRANT SELECT ON *.* TO the user, or set [part.config] count-rows = false"),
         );
     }
     findings

@@ -56,7 +56,10 @@ impl Hold {
                 return Err(if output.stderr.contains("ERROR 1205") { another(error) } else { error });
             }
             if start.elapsed() > ANSWER {
-                return Err(another(Error::new(ErrorCode::TimedOut, "the statement that holds the backup does not begin")));
+                return Err(another(Error::new(
+                    ErrorCode::TimedOut,
+                    "the statement that holds the backup does not begin",
+                )));
             }
         }
     }
@@ -101,7 +104,10 @@ fn turn(control: &mut Session) -> Result<()> {
             info!("another bkhost makes a physical backup of this server: waiting for its end");
         }
         if start.elapsed() > TURN {
-            return Err(Error::new(ErrorCode::TimedOut, "another physical backup of this server did not end within an hour"));
+            return Err(Error::new(
+                ErrorCode::TimedOut,
+                "another physical backup of this server did not end within an hour",
+            ));
         }
     }
     Ok(())

@@ -11,7 +11,8 @@ mod tool;
 
 use bkhost_sdk::exec::Process;
 use bkhost_sdk::{
-    Archived, ArchivedForm, Error, ErrorCode, Result, Snapshot, Source, archive, debug, info, path, staging, warn,
+    Archived, ArchivedForm, Error, ErrorCode, Finding, Result, Snapshot, Source, archive, debug, info, path, staging,
+    warn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,7 @@ use hold::Hold;
 use proof::Checkpoints;
 
 /// The source's name in the archive.
-const DATA: &str = "data";
+pub(crate) const DATA: &str = "data";
 
 /// What a snapshot record keeps for the later calls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,7 +49,7 @@ pub(crate) struct State {
     /// Whether the rows were counted at that very point. Without a binary log nobody can tell: they were counted in a
     /// transaction that began under the same lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    rows_exact: Option<bool>,
+    pub(crate) rows_exact: Option<bool>,
     /// Of how many tables the rows were counted; the counts are in the archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tables_counted: Option<usize>,
@@ -212,6 +213,26 @@ fn copy_of(label: &str) -> String {
 pub(crate) fn open(state: &State) -> Result<Vec<Source>> {
     let data = Source::tree(DATA, copy_of(&state.label));
     Ok(std::iter::once(data).chain(Rows::source(&state.label)).collect())
+}
+
+/// Have `mariadb-backup` read what was archived: its own record, and the log against all pages that it names.
+pub(crate) fn verify(archived: &[Archived]) -> Result<Vec<Finding>> {
+    if !archived.iter().any(|archived| archived.name == DATA) {
+        return Ok(vec![Finding::failure("copy", "there is none in the set")]);
+    }
+    let directory = staging::at(DATA);
+    std::fs::create_dir_all(path::local(&directory))
+        .map_err(|error| Error::io(format!("making {directory}"), &error))?;
+    archive::extract(DATA, &directory)?;
+    let checked = Checkpoints::of(&directory).and_then(|checkpoints| {
+        checkpoints.is_applied()?;
+        proof::apply(&directory)?;
+        Ok(checkpoints)
+    });
+    Ok(vec![match checked {
+        Ok(checkpoints) => Finding::info("copy", format!("complete, log sequence number {}", checkpoints.last)),
+        Err(error) => Finding::from_error("copy", error),
+    }])
 }
 
 /// Restore into an empty directory, which the host has made sure of.

@@ -17,14 +17,18 @@ impl Checkpoints {
     /// Of the copy in this directory.
     pub(super) fn of(directory: &str) -> Result<Self> {
         let file = format!("{directory}/xtrabackup_checkpoints");
-        let text = std::fs::read_to_string(path::local(&file))
-            .map_err(|error| Error::io(format!("reading {file}"), &error).hint("mariadb-backup writes it at its end"))?;
+        let text = std::fs::read_to_string(path::local(&file)).map_err(|error| {
+            Error::io(format!("reading {file}"), &error).hint("mariadb-backup writes it at its end")
+        })?;
         Self::parse(&text).ok_or_else(|| Error::corrupt(format!("{file} is not understood")).detail("content", text))
     }
 
     fn parse(text: &str) -> Option<Self> {
         let value = |key: &str| {
-            text.lines().filter_map(|line| line.split_once('=')).find(|(name, _)| name.trim() == key).map(|(_, v)| v.trim())
+            text.lines()
+                .filter_map(|line| line.split_once('='))
+                .find(|(name, _)| name.trim() == key)
+                .map(|(_, v)| v.trim())
         };
         let (from, to) = (value("from_lsn")?.parse::<u64>().ok()?, value("to_lsn")?.parse::<u64>().ok()?);
         let last = value("last_lsn")?.parse().ok()?;
@@ -45,7 +49,10 @@ impl Checkpoints {
         if self.kind == kind {
             return Ok(());
         }
-        Err(Error::corrupt(format!("the copy is '{}' by its xtrabackup_checkpoints, and should be '{kind}'", self.kind)))
+        Err(Error::corrupt(format!(
+            "the copy is '{}' by its xtrabackup_checkpoints, and should be '{kind}'",
+            self.kind
+        )))
     }
 }
 
@@ -79,14 +86,17 @@ mod tests {
 
     #[test]
     fn what_a_copy_says() {
-        let full = "backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = 44894\nlast_lsn = 46817\nrecover_binlog_info = 0\n";
+        let full =
+            "backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = 44894\nlast_lsn = 46817\nrecover_binlog_info = 0\n";
         let parsed = Checkpoints::parse(full).unwrap();
         assert_eq!(parsed.last, 46817);
         parsed.is_raw().unwrap();
         parsed.is_applied().unwrap_err();
         Checkpoints::parse(&full.replace("full-backuped", "log-applied")).unwrap().is_applied().unwrap();
         // An incremental one is none; a log that ends before the pages do is none.
-        for (wrong, right) in [("from_lsn = 5", "from_lsn = 0"), ("to_lsn = 50000", "to_lsn = 44894"), ("", "last_lsn = 46817")] {
+        for (wrong, right) in
+            [("from_lsn = 5", "from_lsn = 0"), ("to_lsn = 50000", "to_lsn = 44894"), ("", "last_lsn = 46817")]
+        {
             assert_eq!(Checkpoints::parse(&full.replace(right, wrong)), None, "{wrong}");
         }
     }
@@ -94,7 +104,10 @@ mod tests {
     #[test]
     fn places() {
         let position = place("binlog.000001\t635\t0-1-2\n").unwrap();
-        assert_eq!((position.file.as_str(), position.position, position.gtid.as_deref()), ("binlog.000001", 635, Some("0-1-2")));
+        assert_eq!(
+            (position.file.as_str(), position.position, position.gtid.as_deref()),
+            ("binlog.000001", 635, Some("0-1-2"))
+        );
         assert_eq!(place("b.1\t9\t\n").unwrap().gtid, None);
         assert_eq!(place(""), None);
     }

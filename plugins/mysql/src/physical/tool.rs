@@ -83,7 +83,8 @@ pub(super) fn held(backup: &Process) -> Result<bool> {
         match (standing.status, stage(&standing.stderr)) {
             (None, Stage::Begins) if began.elapsed() > BEGINS => {
                 let message = format!("the server did not let a backup begin for {} s", BEGINS.as_secs());
-                return Err(Error::conflict(message).hint("another backup of it is running, or LOCK TABLES: see SHOW FULL PROCESSLIST"));
+                return Err(Error::conflict(message)
+                    .hint("another backup of it is running, or LOCK TABLES: see SHOW FULL PROCESSLIST"));
             }
             (Some(0), Stage::Begins) if backup.wait(1000)?.planned => return Ok(false),
             (None, Stage::Held) => return Ok(true),
@@ -122,8 +123,11 @@ pub(super) fn fixed(backup: &Process) -> Result<()> {
             (Some(0) | None, Stage::Fixed) => return Ok(()),
             (Some(status), _) => return Err(failure("backup", status, &standing.stderr)),
             (None, _) if start.elapsed() > LAST => {
-                return Err(Error::new(ErrorCode::TimedOut, "mariadb-backup did not fix its consistency point within an hour")
-                    .detail("stderr", standing.stderr));
+                return Err(Error::new(
+                    ErrorCode::TimedOut,
+                    "mariadb-backup did not fix its consistency point within an hour",
+                )
+                .detail("stderr", standing.stderr));
             }
             (None, _) => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -177,7 +181,9 @@ pub(super) fn failure(command: &str, status: i32, stderr: &str) -> Error {
     } else if says(&["missing required privilege"]) {
         error.code(ErrorCode::Denied).hint("GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR ON *.* TO the user")
     } else if says(&["access rights", "Permission denied", "Errcode: 13", "errno: 13"]) {
-        error.code(ErrorCode::Denied).hint("the server's files are read by this: run the part as the server's user (run-as)")
+        error
+            .code(ErrorCode::Denied)
+            .hint("the server's files are read by this: run the part as the server's user (run-as)")
     } else if says(&["Lock wait timeout"]) {
         error.code(ErrorCode::Conflict).hint("another backup of this server is running: one at a time is possible")
     } else if says(&["Lost connection", "gone away", "has gone"]) {
