@@ -27,6 +27,7 @@ mod limits;
 mod lvm;
 mod main_job;
 mod mysql;
+mod mysql_physical;
 mod notify;
 mod p4d;
 mod proxied;

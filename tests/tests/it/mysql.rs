@@ -70,6 +70,14 @@ fn state(manifest: &Value) -> &Value {
     &manifest["parts"][0]["snapshot"]["state"]
 }
 
+/// The rows that were counted, by database and table.
+pub(crate) fn counted(bk: &Bkhost, manifest: &Value) -> Value {
+    let archive = bk.set(manifest["id"].as_str().unwrap()).join("database.tar.zst");
+    let mut tar = Command::new("tar");
+    tar.args(["--zstd", "-xOf"]).arg(archive).arg("rows/rows.json");
+    serde_json::from_str(&tool(tar)).unwrap()
+}
+
 fn restore(bk: &Bkhost, id: &str, to: Option<&str>) -> Outcome {
     let mut args = vec!["restore".to_owned(), id.to_owned(), "--part".to_owned(), "database".to_owned()];
     if let Some(to) = to {
@@ -140,7 +148,8 @@ fn one_snapshot_while_it_is_written_to() {
     let inserted = tool(binlog).matches("INSERT INTO left_side").count();
     assert_eq!(inserted, left.0 as usize, "the place in the binary log");
     assert!(position["gtid"].as_str().unwrap().starts_with("0-1-") && position.get("until").is_none(), "{position}");
-    let rows = &state["databases"][0]["rows"];
+    let rows = &counted(&bk, &manifest)[&database];
+    assert_eq!(state["tables-counted"].as_u64().unwrap(), rows.as_object().unwrap().len() as u64);
     assert_eq!((&rows["t"], &rows["odd"]), (&Value::from(20_000), &Value::from(2)), "{state}");
     if state["rows-exact"] == true {
         assert_eq!(rows["left_side"], left.0);
@@ -182,11 +191,12 @@ fn without_an_application_the_counts_are_those_of_the_dump() {
     bk.config(&[&application_none(), &server.part("database", &[bk.instance()], "")]);
     // Others may write to the same server at any time.
     let manifest = bk.backup();
-    assert_eq!(state(&manifest)["databases"][0]["rows"]["t"], 1234);
+    assert_eq!(counted(&bk, &manifest)[bk.instance()]["t"], 1234);
     assert!(state(&manifest)["rows-exact"].is_boolean());
     bk.config(&[&application_none(), &server.part("database", &[bk.instance()], "count-rows = false")]);
     let manifest = bk.backup();
-    assert!(state(&manifest)["databases"][0].get("rows").is_none());
+    assert!(state(&manifest).get("tables-counted").is_none());
+    assert!(!bk.set(manifest["id"].as_str().unwrap()).join("database.tar.zst").exists());
     // Nothing is run, and nothing is left, by a plan.
     let before = bk.stored();
     bk.run(&["plan"]).ok();
@@ -259,7 +269,7 @@ fn names_that_attack() {
         );
         bk.config(&[&application_none(), &server.part("database", &[name], "")]);
         let manifest = bk.backup();
-        assert_eq!(state(&manifest)["databases"][0]["rows"][odd.trim_end()], 1, "{manifest}");
+        assert_eq!(counted(&bk, &manifest)[name][odd.trim_end()], 1, "{manifest}");
         let id = manifest["id"].as_str().unwrap();
         let new = format!("{name}{n}");
         restore(&bk, id, Some(&new)).ok();
@@ -697,7 +707,7 @@ fn over_tls_and_without_a_binary_log() {
         let manifest = bk.backup();
         let state = state(&manifest);
         assert!(state.get("position").is_none() && state.get("rows-exact").is_none(), "{state}");
-        assert_eq!(state["databases"][0]["rows"]["t"], 100);
+        assert_eq!(counted(&bk, &manifest)[database]["t"], 100);
         let new = format!("{database}-{}", keys.len());
         restore(&bk, manifest["id"].as_str().unwrap(), Some(&new)).ok();
         assert_eq!(content(&server, &new), content(&server, database));
@@ -718,7 +728,7 @@ fn where_nobody_else_writes_the_counts_are_exact() {
     bk.config(&[&application_none(), &server.part("database", &[bk.instance()], "")]);
     let manifest = bk.backup();
     assert_eq!(state(&manifest)["rows-exact"], true, "{manifest}");
-    assert_eq!(state(&manifest)["databases"][0]["rows"]["t"], 77);
+    assert_eq!(counted(&bk, &manifest)[bk.instance()]["t"], 77);
     // A run that is killed in the middle of its dump leaves nothing that writes on, and the next one cleans up.
     let halted = Halted::new(&server);
     let (run, _) = halted.run();

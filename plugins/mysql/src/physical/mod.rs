@@ -173,6 +173,7 @@ impl Physical {
         let checkpoints = Checkpoints::of(&directory)?;
         checkpoints.is_applied()?;
         state.lsn = Some(checkpoints.last);
+        proof::leave_out_hold(&directory);
         let bytes = tool::size(&directory);
         (state.bytes, snapshot.bytes) = (Some(bytes), Some(bytes));
         info!("the copy is complete: {} MiB, log sequence number {}", bytes >> 20, checkpoints.last);

@@ -1,6 +1,6 @@
 //! What the copy says of itself, and applying the log to it.
 
-use bkhost_sdk::{Error, Result, exec, path};
+use bkhost_sdk::{Error, Result, debug, exec, path};
 
 use super::tool;
 use crate::answers::Position;
@@ -78,6 +78,19 @@ fn place(text: &str) -> Option<Position> {
 pub(super) fn apply(directory: &str) -> Result<()> {
     let output = exec::run("apply", &[("directory", directory)])?;
     if output.planned { Ok(()) } else { tool::proved(&output) }
+}
+
+/// The copy holds the empty table that held the backup. It is of an engine whose tables are their files, and a server
+/// that starts from the copy has no use for it; where that does not work, it does no harm.
+pub(super) fn leave_out_hold(directory: &str) {
+    let ours = path::local(&format!("{directory}/bkhost_physical_backup"));
+    let gone = ["hold.frm", "hold.MYD", "hold.MYI", "db.opt"]
+        .into_iter()
+        .try_for_each(|file| std::fs::remove_file(ours.join(file)))
+        .and_then(|()| std::fs::remove_dir(&ours));
+    if let Err(error) = gone {
+        debug!("the table that held the backup stays in the copy: {error}");
+    }
 }
 
 #[cfg(test)]
