@@ -66,7 +66,7 @@ pub(super) fn position(directory: &str) -> Result<Option<Position>> {
     }
 }
 
-/// `binlog.000001	635	0-1-2`
+/// File, position and GTID, separated by tabs.
 fn place(text: &str) -> Option<Position> {
     let mut words = text.trim_end().split('\t');
     let (file, position) = (words.next()?, words.next()?.parse().ok()?);
