@@ -8,11 +8,12 @@ mod check;
 mod config;
 mod ec2;
 mod owned;
+mod proof;
 mod restore;
 mod state;
 mod wait;
 
-use bkhost_sdk::{Archived, Finding, Result, Snapshot, Source, Strategy};
+use bkhost_sdk::{Archived, Finding, Result, Snapshot, Source, Strategy, Verify};
 
 use config::Config;
 use ec2::Ec2;
@@ -78,7 +79,13 @@ impl Strategy for AmazonEbs {
     }
 }
 
-bkhost_sdk::export!(AmazonEbs);
+impl Verify for AmazonEbs {
+    fn verify(&mut self, snapshot: &Snapshot, _: &[Archived]) -> Result<Vec<Finding>> {
+        proof::verify(&self.ec2, &snapshot.state()?)
+    }
+}
+
+bkhost_sdk::export!(AmazonEbs: Verify);
 
 #[cfg(test)]
 mod tests;

@@ -259,3 +259,32 @@ fn values_that_contradict_each_other() {
     assert_eq!(new(r#"{"region":"r"}"#), Some(ErrorCode::InvalidConfig));
     assert_eq!(new(TWO), None);
 }
+
+#[test]
+fn what_is_left_of_a_set_is_looked_at() {
+    let captured = |snapshot: &str, volume: &str, encrypted: bool| Captured {
+        snapshot: snapshot.into(),
+        volume: volume.into(),
+        encrypted,
+        ..Captured::default()
+    };
+    let volumes =
+        [("snap-a", "vol-a"), ("snap-b", "vol-b"), ("snap-c", "vol-c"), ("snap-d", "vol-d"), ("snap-e", "vol-e")]
+            .map(|(snapshot, volume)| captured(snapshot, volume, volume == "vol-e"));
+    let state = State { label: LABEL.into(), volumes: volumes.to_vec(), ..State::default() };
+    let foreign = [("bkhost:instance", "i"), ("bkhost:part", "other"), ("bkhost:run", LABEL)];
+    let shots = [
+        shot("snap-a", "vol-a", "completed", &OURS),
+        shot("snap-b", "vol-b", "error", &OURS),
+        shot("snap-c", "vol-x", "completed", &OURS),
+        shot("snap-d", "vol-d", "completed", &foreign),
+        shot("snap-e", "vol-e", "completed", &OURS),
+    ];
+    let cloud = Cloud::default().on("DescribeSnapshots", set("snapshotSet", &shots));
+    let snapshot = Snapshot::atomic("snap-a", &state).unwrap();
+    let findings = at(&cloud, TWO, |ebs| ebs.verify(&snapshot, &[]).unwrap());
+    let severities: Vec<_> = findings.iter().map(|finding| finding.severity).collect();
+    use Severity::{Failure, Info};
+    assert_eq!(severities, [Info, Failure, Failure, Failure, Failure], "{findings:?}");
+    assert_eq!(cloud.0.borrow().calls.len(), 1, "it only looks");
+}

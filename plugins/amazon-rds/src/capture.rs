@@ -233,7 +233,7 @@ pub(crate) fn finish(plugin: &AmazonRds, mut snapshot: Snapshot) -> Result<Snaps
 }
 
 /// It is the one that was taken, of the database that was meant.
-fn prove(state: &State, id: &str, snapshot: &Element) -> Result<()> {
+pub(crate) fn prove(state: &State, id: &str, snapshot: &Element) -> Result<()> {
     let names = state.kind.names();
     if label(state.kind, snapshot) != Some(&state.label) {
         return Err(Error::corrupt(format!("snapshot {id} does not carry the tags of this run")));

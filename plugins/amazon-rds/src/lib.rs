@@ -14,7 +14,7 @@ mod tests;
 
 use std::time::Duration;
 
-use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, config};
+use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, Verify, config};
 use bkhost_sdk_aws::Client;
 use serde::{Deserialize, Serialize};
 
@@ -148,4 +148,23 @@ impl Strategy for AmazonRds {
     }
 }
 
-bkhost_sdk::export!(AmazonRds);
+impl Verify for AmazonRds {
+    /// What can be seen from here: that the snapshot exists, is this part's and run's, is complete, and is encrypted if the
+    /// database was.
+    fn verify(&mut self, snapshot: &Snapshot, _: &[Archived]) -> Result<Vec<Finding>> {
+        let state: State = snapshot.state()?;
+        let subject = format!("snapshot {}", snapshot.id);
+        Ok(vec![match self.rds.snapshot(state.kind, &snapshot.id)? {
+            None => Finding::failure(subject, "is not there"),
+            Some(found) if found.text("Status") != "available" => {
+                Finding::failure(subject, format!("is {}", found.text("Status")))
+            }
+            Some(found) => match capture::prove(&state, &snapshot.id, &found) {
+                Err(error) => Finding::from_error(subject, error),
+                Ok(()) => Finding::info(subject, "is available"),
+            },
+        }])
+    }
+}
+
+bkhost_sdk::export!(AmazonRds: Verify);

@@ -165,3 +165,28 @@ fn what_a_finished_snapshot_is_gets_proved() {
         assert_eq!(error.code, ErrorCode::Corrupt, "{to}");
     }
 }
+
+#[test]
+fn what_is_left_of_a_set_is_looked_at() {
+    use bkhost_sdk::{Severity, Verify};
+    let service = Service::default();
+    service.answer("CreateDBSnapshot", &snapshot("<Status>creating</Status>"));
+    let time = "<SnapshotCreateTime>2026-11-21T05:44:32.763Z</SnapshotCreateTime>";
+    service.answer("DescribeDBSnapshots", &list(&snapshot(&format!("<Status>creating</Status>{time}"))));
+    let taken = captured(&service).unwrap();
+    let judged = |answer: Option<&str>| {
+        let service = Service::default();
+        match answer {
+            Some(snapshot) => service.answer("DescribeDBSnapshots", &list(snapshot)),
+            None => service.refuse("DescribeDBSnapshots", "DBSnapshotNotFound"),
+        }
+        let findings = play(&service, |plugin| plugin.verify(&taken, &[])).unwrap();
+        assert!(!service.seen.borrow().iter().any(|form| !form.contains("Describe")), "it only looks");
+        findings[0].severity
+    };
+    let whole = snapshot(&format!("<Status>available</Status>{time}"));
+    assert_eq!(judged(Some(&whole)), Severity::Info);
+    assert_eq!(judged(None), Severity::Failure);
+    assert_eq!(judged(Some(&whole.replace("available", "failed"))), Severity::Failure);
+    assert_eq!(judged(Some(&whole.replace("<Value>instance<", "<Value>other<"))), Severity::Failure);
+}
