@@ -13,7 +13,7 @@ use crate::config::{Config, Flags};
 use crate::error::{Error, ErrorKind, Result};
 use crate::notify::Channels;
 use crate::plugin::{HostOptions, PluginHost, default_search};
-use crate::report::{Level, Reporter, Terms};
+use crate::report::{Level, Reporter, Terms, waiting};
 use crate::run::{Session, StateDirs, blocking, on_signals};
 use crate::store::{Store, StoredSet};
 
@@ -34,6 +34,7 @@ pub(super) struct Opened {
     pub(super) instance: String,
     config: Option<Config>,
     state: Option<PathBuf>,
+    reporter: Reporter,
 }
 
 impl Context {
@@ -124,7 +125,7 @@ impl Context {
         let Some(wanted) = &place.store else {
             let config = self.config(&Adhoc::default())?;
             let stores = self.open_all(&config).await?;
-            return Opened::new(stores, config.instance.name.clone(), Some(config), state);
+            return self.opened(stores, config.instance.name.clone(), Some(config), state);
         };
         let config = match self.config_file() {
             Ok(config) => Some(config),
@@ -146,7 +147,19 @@ impl Context {
         };
         // A configuration of the same instance knows more than the store: its parts and grants.
         let config = config.filter(|config| config.instance.name == instance);
-        Opened::new(vec![store], instance, config, state)
+        self.opened(vec![store], instance, config, state)
+    }
+
+    fn opened(
+        &self,
+        stores: Vec<Store>,
+        instance: String,
+        config: Option<Config>,
+        state: Option<PathBuf>,
+    ) -> Result<Opened> {
+        let store = stores.first().cloned();
+        let store = store.ok_or_else(|| Error::new(ErrorKind::Config, "the configuration names no [[store]]"))?;
+        Ok(Opened { store, stores, instance, config, state, reporter: self.reporter() })
     }
 
     /// A store by its name in the configuration, or by its location.
@@ -203,10 +216,14 @@ fn only_instance(store: &Store) -> Result<String> {
 }
 
 impl Opened {
-    fn new(stores: Vec<Store>, instance: String, config: Option<Config>, state: Option<PathBuf>) -> Result<Self> {
-        let store = stores.first().cloned();
-        let store = store.ok_or_else(|| Error::new(ErrorKind::Config, "the configuration names no [[store]]"))?;
-        Ok(Self { store, stores, instance, config, state })
+    /// Do something that asks stores, and say that they are waited for.
+    pub(super) async fn asking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let names: Vec<String> = self.stores.iter().map(|store| format!("`{}`", store.name())).collect();
+        let what = format!("the store {}", names.join(" or "));
+        waiting(&self.reporter, &what, blocking(work)).await
     }
 
     /// The configuration, if there is one.
@@ -223,7 +240,7 @@ impl Opened {
     pub(super) async fn set(&self, id: &str) -> Result<StoredSet> {
         let (stores, instance) = (self.stores.clone(), self.instance.clone());
         let wanted = if id == "latest" { None } else { Some(id.parse::<SetId>()?) };
-        blocking(move || {
+        self.asking(move || {
             let mut failed: Option<Error> = None;
             let id = match wanted {
                 Some(id) => id,
@@ -270,7 +287,8 @@ impl Opened {
             (Err(_), id) => id.parse::<SetId>()?,
         };
         let (stores, instance) = (self.stores.clone(), self.instance.clone());
-        let found = blocking(move || Ok(stores.iter().map(|store| store.open_set(&instance, &id)).collect::<Vec<_>>()));
+        let found =
+            self.asking(move || Ok(stores.iter().map(|store| store.open_set(&instance, &id)).collect::<Vec<_>>()));
         let mut found = found.await?;
         found.retain(|set| set.as_ref().err().is_none_or(|error| error.kind() != ErrorKind::NotFound));
         if found.is_empty() { first.map(|set| vec![Ok(set)]) } else { Ok(found) }

@@ -8,14 +8,14 @@ use super::output;
 use crate::archive::SetId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::{self, blocking};
-use crate::store::{Record, RecordKind};
+use crate::store::{Record, RecordKind, Store};
 
 /// A note is a line in a table.
 const MAX_NOTE: usize = 500;
 
 pub(super) async fn keep(context: &Context, id: &str, note: Option<String>, place: &Place) -> Result<ExitCode> {
     let opened = context.place(place).await?;
-    let id = published(&opened, id).await?;
+    let (id, stores) = published(&opened, id).await?;
     let mut record = Record::new(RecordKind::Pin, &id);
     if let Some(note) = note.map(|note| note.trim().to_owned()).filter(|note| !note.is_empty()) {
         if note.chars().count() > MAX_NOTE || note.contains(char::is_control) {
@@ -25,11 +25,14 @@ pub(super) async fn keep(context: &Context, id: &str, note: Option<String>, plac
         record = record.note(note);
     }
     let reporter = context.reporter();
-    let held = run::hold(&reporter, &opened.store, &opened.instance, &id, "keep").await?;
-    let (store, instance) = (opened.store.clone(), opened.instance.clone());
-    let record = blocking(move || store.record(&instance, &record)).await;
-    held.end().await;
-    let record = record?;
+    // Wherever it is: each store is pruned by itself.
+    for store in stores {
+        let held = run::hold(&reporter, &store, &opened.instance, &id, "keep").await?;
+        let (instance, pin) = (opened.instance.clone(), record.clone());
+        let written = blocking(move || store.record(&instance, &pin)).await;
+        held.end().await;
+        record = written?;
+    }
     if context.global.json {
         output::json(&record)?;
     } else {
@@ -42,13 +45,18 @@ pub(super) async fn keep(context: &Context, id: &str, note: Option<String>, plac
 
 pub(super) async fn release(context: &Context, id: &str, place: &Place) -> Result<ExitCode> {
     let opened = context.place(place).await?;
-    let id = published(&opened, id).await?;
-    let (store, instance, set) = (opened.store.clone(), opened.instance.clone(), id.clone());
+    let (id, stores) = published(&opened, id).await?;
+    let (instance, set) = (opened.instance.clone(), id.clone());
     let released = blocking(move || {
-        let records = store.records(&instance)?.list;
-        let pins: Vec<Record> =
-            records.into_iter().filter(|record| record.kind == RecordKind::Pin && record.set == set).collect();
-        pins.iter().try_for_each(|pin| store.remove_record(&instance, pin))?;
+        let mut pins: Vec<Record> = Vec::new();
+        for store in stores {
+            let records = store.records(&instance)?.list;
+            let here = records.into_iter().filter(|record| record.kind == RecordKind::Pin && record.set == set);
+            for pin in here {
+                store.remove_record(&instance, &pin)?;
+                pins.push(pin);
+            }
+        }
         Ok(pins)
     })
     .await?;
@@ -62,17 +70,21 @@ pub(super) async fn release(context: &Context, id: &str, place: &Place) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
-/// The set that is meant, damaged or not: what may still be saved from is worth a pin.
-async fn published(opened: &Opened, id: &str) -> Result<SetId> {
-    if id == "latest" {
-        return Ok(opened.set(id).await?.manifest.id);
-    }
-    let id: SetId = id.parse()?;
-    let (store, instance, set) = (opened.store.clone(), opened.instance.clone(), id.clone());
-    blocking(move || match store.open_set(&instance, &set) {
-        Err(e) if e.kind() == ErrorKind::Damaged => Ok(()),
-        other => other.map(|_| ()),
+/// The set that is meant, damaged or not (what may still be saved from is worth a pin), and the stores that have it.
+async fn published(opened: &Opened, id: &str) -> Result<(SetId, Vec<Store>)> {
+    let id = if id == "latest" { opened.set(id).await?.manifest.id } else { id.parse::<SetId>()? };
+    let (stores, instance) = (opened.stores.clone(), opened.instance.clone());
+    blocking(move || {
+        let mut having = Vec::new();
+        for store in &stores {
+            if store.is_published(&instance, &id)? {
+                having.push(store.clone());
+            }
+        }
+        match stores.first().filter(|_| having.is_empty()) {
+            Some(first) => first.open_set(&instance, &id).map(|set| (id, vec![set.store().clone()])),
+            None => Ok((id, having)),
+        }
     })
-    .await?;
-    Ok(id)
+    .await
 }

@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 
 use super::args::Place;
-use super::context::{Context, Opened};
+use super::context::Context;
 use super::output;
 use crate::archive::SetId;
 use crate::archive::set::SetManifest;
 use crate::error::Result;
-use crate::run::blocking;
 use crate::store::{SetEntry, SetState};
 use crate::units;
 
@@ -16,10 +15,10 @@ pub(super) async fn list(context: &Context, place: &Place) -> Result<ExitCode> {
     let opened = context.place(place).await?;
     let mut listed = Vec::new();
     let mut failed = None;
-    for Opened { store, instance, .. } in opened.each() {
-        let from = store.clone();
-        match blocking(move || from.list(&instance)).await {
-            Ok(sets) => listed.push((store, sets)),
+    for one in opened.each() {
+        let (store, instance) = (one.store.clone(), one.instance.clone());
+        match one.asking(move || store.list(&instance)).await {
+            Ok(sets) => listed.push((one.store, sets)),
             // One that does not answer does not hide the others.
             Err(error) => {
                 if opened.stores.len() > 1 {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::in_use;
 use super::lease::Lease;
 use super::lock::InstanceLock;
 use super::prune::blocking;
@@ -108,19 +109,36 @@ async fn one(
         copied.present.push(id.clone());
         return Ok(());
     };
-    let objects: Vec<ObjectRecord> = set.manifest.objects().cloned().collect();
-    for object in objects {
-        let what = format!("copy {} of set {id} from store `{}` to `{}`", object.file, from.name(), to.name());
-        session.reporter.message(Level::Debug, None, what.clone());
-        let (set, writer, cancel) = (set.clone(), writer.clone(), cancel.clone());
-        let sent = blocking(move || send(&set, &writer, &object, &|| cancel.is_cancelled()));
-        copied.bytes = copied.bytes.saturating_add(waiting(&session.reporter, &what, sent).await?);
-    }
+    let in_use = in_use::read(&session.reporter, &set, "copy").await?;
+    let sent = objects(session, from, to, &set, &writer, cancel).await;
+    in_use.end().await;
+    copied.bytes = copied.bytes.saturating_add(sent?);
     let manifest = set.manifest.clone();
     blocking(move || writer.publish_as(&manifest, &bytes)).await?;
     session.reporter.message(Level::Info, None, format!("set {id} is copied to store `{}`", to.name()));
     copied.copied.push(id.clone());
     Ok(())
+}
+
+/// All objects of a set. Gives the bytes that were sent.
+async fn objects(
+    session: &Session,
+    from: &Store,
+    to: &Store,
+    set: &StoredSet,
+    writer: &SetWriter,
+    cancel: &CancellationToken,
+) -> Result<u64> {
+    let mut bytes: u64 = 0;
+    let (id, set) = (&set.manifest.id, set.cancelled_by(cancel));
+    for object in set.manifest.objects().cloned() {
+        let what = format!("copy {} of set {id} from store `{}` to `{}`", object.file, from.name(), to.name());
+        session.reporter.message(Level::Debug, None, what.clone());
+        let (set, writer, cancel) = (set.clone(), writer.clone(), cancel.clone());
+        let sent = blocking(move || send(&set, &writer, &object, &|| cancel.is_cancelled()));
+        bytes = bytes.saturating_add(waiting(&session.reporter, &what, sent).await?);
+    }
+    Ok(bytes)
 }
 
 /// One object, unless it is there already. Gives the bytes that were sent.

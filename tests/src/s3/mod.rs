@@ -20,6 +20,9 @@ const BUCKET: &str = "backups";
 /// What is before the keys.
 const PREFIX: &str = "some/where";
 
+/// Keys of a store of which what fails is given up soon.
+pub const IMPATIENT: &str = "timeout = \"10s\"\nretry-for = \"1s\"\n";
+
 /// A bucket behind a proxy.
 pub struct Bucket {
     proxy: Proxy,
@@ -62,10 +65,11 @@ impl Bucket {
         this
     }
 
-    /// A `[[store]]` for it, with these further keys. What fails is given up soon.
+    /// A `[[store]]` for it, with these further keys.
     #[must_use]
     pub fn store(&self, bk: &Bkhost, keys: &str) -> String {
-        format!("[[store]]\n{}timeout = \"2s\"\nretry-for = \"1500ms\"\n{keys}\n", self.place(bk))
+        let patience = if keys.contains("timeout") { "" } else { "timeout = \"20s\"\nretry-for = \"30s\"\n" };
+        format!("[[store]]\n{}{patience}{keys}\n", self.place(bk))
     }
 
     /// Where it is, and the keys to it.

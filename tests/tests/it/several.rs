@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bkhost_tests::s3::{Bucket, Fault, collect};
+use bkhost_tests::s3::{Bucket, Fault, IMPATIENT, collect};
 use bkhost_tests::{Bkhost, Simulator, application_none, directory_part, listing, noise, until};
 use rustix::process::Signal;
 
@@ -101,7 +101,7 @@ fn one_that_is_not_required_drops_out() {
         ("PUT", "manifest.json", Fault::Status(403, "AccessDenied")),
     ] {
         let (bk, bucket) = world(LARGE, "required = false");
-        configure(&bk, &bucket, "required = false", &mail(&bk));
+        configure(&bk, &bucket, &format!("required = false\n{IMPATIENT}"), &mail(&bk));
         bucket.spoil(method, target, u32::MAX, fault);
         let run = bk.run(&["run"]).ok();
         assert!(run.stderr.contains("`there` drops out"), "{target}: {run}");
@@ -111,6 +111,7 @@ fn one_that_is_not_required_drops_out() {
         let id = bk.list()[0].0.clone();
         assert_eq!(states(&bk, &id), proved(&["here"]), "{target}");
         assert!(!bucket.objects().keys().any(|key| key.ends_with("manifest.json")), "{:?}", bucket.objects());
+        configure(&bk, &bucket, "required = false", "");
         // The next one is in both, and nothing of the first is left.
         let next = bk.backup_id();
         assert_eq!(states(&bk, &next), proved(&["here", "there"]), "{target}");
@@ -191,6 +192,20 @@ fn each_is_pruned_by_itself() {
     bk.run(&["prune", "--keep-last", "1"]).ok();
     assert_eq!(states(&bk, &first), []);
     assert_eq!(here(&bk), bucket.objects());
+}
+
+/// Pinned once, it stays in each.
+#[test]
+fn a_pinned_set_stays_in_each() {
+    let (bk, _bucket) = world(100, "");
+    let (first, second) = (bk.backup_id(), bk.backup_id());
+    bk.run(&["keep", &first]).ok();
+    bk.run(&["prune", "--keep-last", "1"]).ok();
+    assert_eq!(states(&bk, &first), proved(&["here", "there"]));
+    bk.run(&["keep", &first, "--release"]).ok();
+    bk.run(&["prune", "--keep-last", "1"]).ok();
+    assert_eq!(states(&bk, &first), []);
+    assert_eq!(states(&bk, &second), proved(&["here", "there"]));
 }
 
 #[test]
