@@ -41,6 +41,8 @@ pub async fn copy(session: &Session, from: &Store, to: &Store, ids: &[SetId]) ->
     let _lock = InstanceLock::take(session.dirs.instance(), "copy")?;
     let wanted = with_bases(session, from, ids).await?;
     let lease = Lease::take(session, to, "copy").await?;
+    // An earlier copy may have died.
+    in_use::clear(from, session.instance()).await;
     let lost = lease.lost();
     let cancel = session.cancel.child_token();
     let work = async {

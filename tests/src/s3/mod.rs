@@ -154,7 +154,8 @@ impl Bucket {
         objects
     }
 
-    /// What the server keeps of uploads that did not end.
+    /// The uploads that the server keeps and that did not end. A part that was on its way when its upload was given up is the
+    /// server's to forget.
     #[must_use]
     pub fn uploads(&self) -> Vec<String> {
         if self._server.is_none() {
@@ -163,7 +164,7 @@ impl Bucket {
             return text.split("<UploadId>").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned()).collect();
         }
         let names = std::fs::read_dir(self.root.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with(".upload")).collect()
+        names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with(".upload-")).collect()
     }
 
     /// The keys that moto has.
