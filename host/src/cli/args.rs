@@ -23,7 +23,8 @@ pub(super) struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the operating system failed, or a bug; 2 wrong command line; 3 wrong configuration; 4 denied;
 5 the application could not be locked, drained or given back; 6 a strategy or its tool failed; 7 the store failed;
-8 damaged; 9 refused, something is in the way; 10 busy; 11 cancelled; 12 a deadline passed; 13 no such thing.";
+8 damaged; 9 refused, something is in the way; 10 busy; 11 cancelled; 12 a deadline passed; 13 no such thing;
+14 overdue: the newest proved set is older than `rpo` (of `bkhost status`).";
 
 /// What holds for every command.
 #[derive(Debug, Clone, Args)]
@@ -267,12 +268,15 @@ pub(super) enum Command {
     Recover,
     /// Cancel the run under way: the application is given back, and what the run made is undone
     Cancel,
-    /// Show the run under way and the last ones: how far they are, and whether the application is held
+    /// Show the run under way and the last ones, how old the newest proved set is, and which notifications failed. Fails with
+    /// code 14 if that set is older than `[instance] rpo`
     Status {
         /// Print the tokens that unlock the application and cancel its backup too
         #[arg(long)]
         show_tokens: bool,
     },
+    /// Print figures for a monitoring system, in Prometheus' text format
+    Metrics,
     /// Send a trial on every notification channel
     Notify,
     /// Watch over a run: started by it

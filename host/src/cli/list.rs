@@ -1,6 +1,9 @@
 //! `bkhost list`
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
+
+use jiff::Timestamp;
 
 use super::args::Place;
 use super::context::Context;
@@ -8,7 +11,7 @@ use super::output;
 use crate::archive::SetId;
 use crate::archive::set::SetManifest;
 use crate::error::Result;
-use crate::store::{SetEntry, SetState};
+use crate::store::{RecordKind, SetEntry, SetState};
 use crate::units;
 
 pub(super) async fn list(context: &Context, place: &Place) -> Result<ExitCode> {
@@ -46,31 +49,69 @@ pub(super) async fn list(context: &Context, place: &Place) -> Result<ExitCode> {
                 output::line(format!("no sets of instance {} in {}", opened.instance, store.location()));
             } else {
                 output::line(format!("instance {} in {}", opened.instance, store.location()));
-                let rows: Vec<_> = sets.iter().map(as_row).collect();
-                output::table(&["SET", "STATE", "AGE", "STORED", "DOWNTIME", "PARTS"], &rows);
+                print(sets);
             }
         }
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
+fn print(sets: &[SetEntry]) {
+    let rows: Vec<_> = sets.iter().map(as_row).collect();
+    output::table(
+        &["SET", "STATE", "AGE", "STORED", "DOWNTIME", "PROVED", "VERIFIED", "DRILLED", "RESTORE", "PARTS"],
+        &rows,
+    );
+    let hows: BTreeSet<&str> =
+        sets.iter().filter_map(SetEntry::manifest).map(|manifest| manifest.proved.how.as_str()).collect();
+    hows.iter().for_each(|how| output::line(format!("proved: {how}")));
+    for set in sets {
+        if let Some(pin) = set.records.pin() {
+            let note = pin.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+            let who = format!("{} on {}, {} ago", pin.by.user, pin.by.host, units::age(pin.at));
+            output::line(format!("{} is pinned by {who}{note}", set.id));
+        }
+    }
+}
+
 fn as_row(set: &SetEntry) -> Vec<String> {
     let (state, rest) = match &set.state {
         SetState::Proved(manifest) => (
-            proved(manifest, &set.needs),
+            format!("{}{}", proved(manifest, &set.needs), pinned(set)),
             [
                 units::age(manifest.created),
                 units::human_bytes(manifest.stored_bytes()),
                 units::human_millis(manifest.application.locked_ms.saturating_sub(manifest.application.drain_ms)),
+                ago(manifest.proved.at),
+                told(set, RecordKind::Verify),
+                told(set, RecordKind::Drill),
+                set.records.restore_time().map_or_else(|| "-".to_owned(), |(millis, _)| units::human_millis(millis)),
                 manifest.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(" "),
             ],
         ),
-        SetState::Damaged(why) => (format!("DAMAGED: {why}"), Default::default()),
+        SetState::Damaged(why) => (format!("DAMAGED: {why}{}", pinned(set)), Default::default()),
         SetState::Unpublished => ("unpublished".to_owned(), Default::default()),
     };
     let mut row = vec![set.id.to_string(), state];
     row.extend(rest);
     row
+}
+
+fn pinned(set: &SetEntry) -> &'static str {
+    if set.records.pin().is_some() { ", pinned" } else { "" }
+}
+
+fn ago(time: Timestamp) -> String {
+    format!("{} ago", units::age(time))
+}
+
+/// When the last record of a kind was written, and whether it is a bad one.
+fn told(set: &SetEntry, kind: RecordKind) -> String {
+    match set.records.last(kind) {
+        None => "-".to_owned(),
+        Some(record) if record.ok => ago(record.at),
+        Some(record) => format!("FAILED {}", ago(record.at)),
+    }
 }
 
 /// A set that stands alone is just proved.
@@ -84,6 +125,19 @@ fn proved(manifest: &SetManifest, needs: &[SetId]) -> String {
 }
 
 fn as_json(set: &SetEntry) -> serde_json::Value {
+    let mut json = state_json(set);
+    if let Some(json) = json.as_object_mut() {
+        let last = |kind| serde_json::json!(set.records.last(kind));
+        json.insert("pinned".to_owned(), last(RecordKind::Pin));
+        json.insert("verified".to_owned(), last(RecordKind::Verify));
+        json.insert("drilled".to_owned(), last(RecordKind::Drill));
+        json.insert("restored".to_owned(), last(RecordKind::Restore));
+        json.insert("restore-ms".to_owned(), serde_json::json!(set.records.restore_time().map(|(millis, _)| millis)));
+    }
+    json
+}
+
+fn state_json(set: &SetEntry) -> serde_json::Value {
     match &set.state {
         SetState::Proved(manifest) => serde_json::json!({
             "id": set.id,

@@ -12,6 +12,7 @@ mod guard;
 mod keep;
 mod list;
 mod ls;
+mod metrics;
 mod notify;
 mod output;
 mod plan;
@@ -32,6 +33,7 @@ use clap::Parser;
 use self::args::{Cli, Command};
 use self::context::Context;
 use crate::error::{ErrorKind, Result, ResultExt};
+use crate::report::Heartbeat;
 
 /// Run the command that the arguments name. `shipped` lists the plugins that came with this build, as lines of
 /// `<sha256>  <name>.wasm`.
@@ -60,30 +62,44 @@ pub fn main(shipped: &str) -> ExitCode {
 }
 
 async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
+    let counts = metrics::counts(&command);
+    // What runs until it is told to end waits for nothing.
+    let serves = matches!(command, Command::Guard { .. } | Command::Simulate { .. } | Command::FaultPoints);
+    let beat = (!serves).then(|| Heartbeat::around(&context.reporter(), "this command to end"));
+    let result = work(&context, command).await;
+    if counts {
+        metrics::refresh(&context).await;
+    }
+    drop(beat);
+    result
+}
+
+async fn work(context: &Context, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Run { dry_run: false, accept_shrink, adhoc } => run::run(&context, &accept_shrink, &adhoc).await,
-        Command::Run { dry_run: true, adhoc, .. } | Command::Plan { adhoc } => plan::plan(&context, &adhoc).await,
-        Command::Check { adhoc } => check::check(&context, &adhoc).await,
-        Command::List { place } => list::list(&context, &place).await,
-        Command::Ls { id, path, part, place } => ls::ls(&context, &id, part.as_deref(), path.as_deref(), &place).await,
-        Command::Show { id, place } => show::show(&context, &id, &place).await,
-        Command::Verify { id, place, all: _ } => verify::verify(&context, id.as_deref(), &place).await,
-        Command::Restore(args) => restore::restore(&context, args).await,
-        Command::Prune { keep, dry_run, place } => prune::prune(&context, &keep, dry_run, &place).await,
-        Command::Keep { id, note, release: false, place } => keep::keep(&context, &id, note, &place).await,
-        Command::Keep { id, place, .. } | Command::Unkeep { id, place } => keep::release(&context, &id, &place).await,
+        Command::Run { dry_run: false, accept_shrink, adhoc } => run::run(context, &accept_shrink, &adhoc).await,
+        Command::Run { dry_run: true, adhoc, .. } | Command::Plan { adhoc } => plan::plan(context, &adhoc).await,
+        Command::Check { adhoc } => check::check(context, &adhoc).await,
+        Command::List { place } => list::list(context, &place).await,
+        Command::Ls { id, path, part, place } => ls::ls(context, &id, part.as_deref(), path.as_deref(), &place).await,
+        Command::Show { id, place } => show::show(context, &id, &place).await,
+        Command::Verify { id, place, all: _ } => verify::verify(context, id.as_deref(), &place).await,
+        Command::Restore(args) => restore::restore(context, args).await,
+        Command::Prune { keep, dry_run, place } => prune::prune(context, &keep, dry_run, &place).await,
+        Command::Keep { id, note, release: false, place } => keep::keep(context, &id, note, &place).await,
+        Command::Keep { id, place, .. } | Command::Unkeep { id, place } => keep::release(context, &id, &place).await,
         Command::Copy { id, all: _, from, to, instance } => {
-            copy::copy(&context, id.as_deref(), from, &to, instance).await
+            copy::copy(context, id.as_deref(), from, &to, instance).await
         }
-        Command::Cancel => cancel::cancel(&context).await,
-        Command::Status { show_tokens } => status::status(&context, show_tokens),
+        Command::Cancel => cancel::cancel(context).await,
+        Command::Status { show_tokens } => status::status(context, show_tokens).await,
+        Command::Metrics => metrics::metrics(context).await,
         Command::Guard { .. } => guard::guard().await,
         Command::FaultPoints => guard::fault_points(),
-        Command::Notify => notify::notify(&context).await,
-        Command::Recover => recover::recover(&context).await,
-        Command::Simulate { what } => simulate::simulate(&context, what).await,
-        Command::Demo { keep } => demo::demo(&context, keep).await,
-        Command::Plugin { what } => plugin::plugin(&context, &what).await,
+        Command::Notify => notify::notify(context).await,
+        Command::Recover => recover::recover(context).await,
+        Command::Simulate { what } => simulate::simulate(context, what).await,
+        Command::Demo { keep } => demo::demo(context, keep).await,
+        Command::Plugin { what } => plugin::plugin(context, &what).await,
         Command::Config { what } => config::config(&what),
     }
 }

@@ -4,26 +4,55 @@ use std::process::ExitCode;
 
 use super::args::Adhoc;
 use super::context::Context;
+use super::metrics::{Figures, figures};
 use super::output;
 use crate::application::Stage;
 use crate::error::Result;
-use crate::run::{self, HeldStatus, RunStatus, StateDirs, default_state};
+use crate::notify::Mark;
+use crate::run::{HeldStatus, RunStatus, Status};
 use crate::units;
 
-pub(super) fn status(context: &Context, show_tokens: bool) -> Result<ExitCode> {
+/// The exit code for a backup that is overdue.
+const OVERDUE: u8 = 14;
+
+pub(super) async fn status(context: &Context, show_tokens: bool) -> Result<ExitCode> {
     let config = context.config(&Adhoc::default())?;
-    let root = match &config.instance.state {
-        Some(state) => state.clone(),
-        None => default_state()?,
-    };
-    let status = run::status(&StateDirs::open(&root, &config.instance.name)?, show_tokens)?;
+    let Figures { status, stores, channels } = figures(context, &config, show_tokens).await?;
+    let overdue = stores.iter().any(|store| store.overdue);
+    let code = if overdue { ExitCode::from(OVERDUE) } else { ExitCode::SUCCESS };
     if context.global.json {
-        output::json(&status)?;
-        return Ok(ExitCode::SUCCESS);
+        let mut told = serde_json::json!({ "stores": stores, "notifications": channels, "overdue": overdue });
+        if let (Some(told), Ok(serde_json::Value::Object(runs))) = (told.as_object_mut(), serde_json::to_value(&status))
+        {
+            told.extend(runs);
+        }
+        output::json(&told)?;
+        return Ok(code);
     }
+    runs(&config.instance.name, &status);
+    stores.iter().for_each(|store| output::line(store.describe()));
+    channels.iter().for_each(|mark| output::line(channel(mark)));
+    Ok(code)
+}
+
+fn channel(mark: &Mark) -> String {
+    let when = units::age(mark.at);
+    match &mark.error {
+        None => format!("notifications on `{}`: the last was taken {when} ago", mark.channel),
+        Some(why) => {
+            let taken = match mark.last_taken {
+                Some(taken) => format!("the last that was taken is {} old", units::age(taken)),
+                None => "none was ever taken".to_owned(),
+            };
+            format!("notifications on `{}`: FAILED {when} ago, on {}: {why}; {taken}", mark.channel, mark.occasion)
+        }
+    }
+}
+
+fn runs(instance: &str, status: &Status) {
     output::line(match &status.under_way {
-        Some(what) => format!("instance {}: {what}", config.instance.name),
-        None => format!("instance {}: nothing is under way", config.instance.name),
+        Some(what) => format!("instance {instance}: {what}"),
+        None => format!("instance {instance}: nothing is under way"),
     });
     if !status.runs.is_empty() {
         let rows: Vec<_> = status.runs.iter().map(as_row).collect();
@@ -43,7 +72,6 @@ pub(super) fn status(context: &Context, show_tokens: bool) -> Result<ExitCode> {
     if status.runs.iter().any(|run| matches!(run.state, "dead" | "damaged")) {
         output::line("`bkhost recover` undoes what dead runs left; so does the next run");
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn as_row(run: &RunStatus) -> Vec<String> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::text::{self, Verbosity};
 use super::{Event, Sink};
 
-/// Progress of one part is told this often.
-const EVERY: Duration = Duration::from_secs(5);
+/// Progress of one part is told this often: nothing else may be told meanwhile, and five seconds are promised.
+const EVERY: Duration = Duration::from_secs(4);
 
 /// Writes a line per event; of progress only one now and then, and the last of a step.
 pub struct Lines<W> {

@@ -10,6 +10,7 @@ mod text;
 mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 pub use bars::Bars;
 pub use event::{Event, Level, Phase};
@@ -18,7 +19,7 @@ pub use json::JsonLines;
 pub use lines::Lines;
 pub use terms::Terms;
 pub use text::Verbosity;
-pub use waiting::{waiting, waiting_for};
+pub use waiting::{Heartbeat, waiting, waiting_for};
 
 /// Renders events somewhere.
 pub trait Sink: Send {
@@ -30,13 +31,15 @@ pub trait Sink: Send {
 #[derive(Clone)]
 pub struct Reporter {
     sinks: Arc<Mutex<Vec<Box<dyn Sink>>>>,
+    /// When something was last told that people see.
+    told: Arc<Mutex<Instant>>,
 }
 
 impl Reporter {
     /// A reporter that writes to these sinks.
     #[must_use]
     pub fn new(sinks: Vec<Box<dyn Sink>>) -> Self {
-        Self { sinks: Arc::new(Mutex::new(sinks)) }
+        Self { sinks: Arc::new(Mutex::new(sinks)), told: Arc::new(Mutex::new(Instant::now())) }
     }
 
     /// A reporter that tells nobody.
@@ -47,9 +50,19 @@ impl Reporter {
 
     /// Report an event.
     pub fn event(&self, event: &Event) {
+        // What is only told on request is no sign of life for those who did not ask.
+        if matches!(event, Event::Progress { .. }) || text::line(event, Verbosity::Normal).is_some() {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
         for sink in self.sinks.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
             sink.event(event);
         }
+    }
+
+    /// How long nothing was told.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// Report a message.

@@ -21,6 +21,46 @@ pub async fn waiting_for<F: Future>(reporter: &Reporter, what: impl Fn() -> Stri
     waiting_every(EVERY, reporter, what, future).await
 }
 
+/// Tells, until it is dropped, that something goes on, whenever nothing else was told for a while: also what reports nothing
+/// by itself, and what hangs, is not silent.
+#[derive(Debug)]
+pub struct Heartbeat(tokio::task::AbortHandle);
+
+impl Heartbeat {
+    /// Begin to watch over `what` (`the phase archive to end`).
+    #[must_use]
+    pub fn start(reporter: &Reporter, what: impl Into<String>) -> Self {
+        Self::with_patience(reporter, what.into(), EVERY)
+    }
+
+    /// As [`Heartbeat::start`], for what surrounds others that know better what is waited for: they come first.
+    #[must_use]
+    pub fn around(reporter: &Reporter, what: impl Into<String>) -> Self {
+        Self::with_patience(reporter, what.into(), EVERY + EVERY / 10)
+    }
+
+    fn with_patience(reporter: &Reporter, what: String, patience: Duration) -> Self {
+        let (reporter, start) = (reporter.clone(), Instant::now());
+        // A task of its own: what is watched may keep its thread busy.
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(patience.saturating_sub(reporter.silence()).max(patience / 40)).await;
+                if reporter.silence() >= patience {
+                    let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    reporter.event(&Event::Waiting { what: what.clone(), millis });
+                }
+            }
+        });
+        Self(task.abort_handle())
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 async fn waiting_every<F: Future>(
     every: Duration,
     reporter: &Reporter,
@@ -82,6 +122,33 @@ mod tests {
         assert!(beats.iter().all(|(what, _)| what == "a server"));
         assert!(beats.is_sorted_by(|a, b| a.1 < b.1), "{beats:?}");
         assert!(beats[0].1 >= 20, "{beats:?}");
+    }
+
+    /// Signs of life of what is silent itself, and of what tells something now and then.
+    #[test]
+    fn a_heartbeat_fills_silence_only() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let reporter = Reporter::new(vec![Box::new(Beats(Arc::clone(&told)))]);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let beats = || std::mem::take(&mut *told.lock().unwrap());
+        runtime.block_on(async {
+            let patience = Duration::from_millis(200);
+            let inner = Heartbeat::with_patience(&reporter, "the phase".to_owned(), patience);
+            let outer = Heartbeat::with_patience(&reporter, "all".to_owned(), patience * 2);
+            // Even where the thread is busy.
+            std::thread::sleep(patience * 6);
+            let silent = beats();
+            assert!((2..=6).contains(&silent.len()), "{silent:?}");
+            assert!(silent.iter().all(|(what, _)| what == "the phase"), "{silent:?}");
+            assert!(silent.is_sorted_by(|a, b| a.1 < b.1), "{silent:?}");
+            drop((inner, outer));
+            let _beat = Heartbeat::with_patience(&reporter, "x".to_owned(), Duration::from_secs(2));
+            for n in 0..60 {
+                reporter.progress("home", "archive", n, None);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert_eq!(beats(), []);
+        });
     }
 
     #[test]

@@ -101,6 +101,7 @@ impl Health {
         };
         match sets {
             Ok(sets) => Self::of(location, &sets, rpo, Timestamp::now()),
+            // Nobody knows: `of` finds nothing that is young enough.
             Err(error) => Self { error: Some(error.to_string()), ..Self::of(location, &[], rpo, Timestamp::now()) },
         }
     }

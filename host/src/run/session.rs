@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::notify::{self, Channels};
 use crate::plugin::PluginHost;
-use crate::report::{Event, Phase, Reporter};
+use crate::report::{Event, Heartbeat, Phase, Reporter};
 use crate::store::Store;
 
 /// How long giving the application back may take before that is told to everybody.
@@ -89,7 +89,9 @@ impl Session {
     pub async fn phase<T>(&self, phase: Phase, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.reporter.event(&Event::PhaseStarted { phase });
         let start = std::time::Instant::now();
+        let beat = Heartbeat::start(&self.reporter, format!("the phase {} to end", phase.name()));
         let result = work.await;
+        drop(beat);
         let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.reporter.event(&Event::PhaseEnded { phase, millis, ok: result.is_ok() });
         result.map_err(|e| e.within(phase.name()))

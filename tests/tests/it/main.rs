@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod alarm;
 mod aws;
 mod busy;
 mod cli;
