@@ -1,5 +1,6 @@
 //! `bkhost metrics`, and the file that is written after every command that changes a figure.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use super::args::{Adhoc, Command};
@@ -8,7 +9,7 @@ use super::output;
 use crate::config::Config;
 use crate::error::Result;
 use crate::notify::Mark;
-use crate::report::{Level, waiting};
+use crate::report::{Reporter, waiting};
 use crate::run::{self, Health, Status};
 use crate::store::Store;
 
@@ -19,14 +20,19 @@ pub(super) struct Figures {
     pub(super) channels: Vec<Mark>,
 }
 
-pub(super) async fn figures(context: &Context, config: &Config, show_tokens: bool) -> Result<Figures> {
+pub(super) async fn figures(
+    context: &Context,
+    config: &Config,
+    reporter: &Reporter,
+    show_tokens: bool,
+) -> Result<Figures> {
     let dirs = context.dirs(config)?;
     let (instance, rpo) = (&config.instance.name, config.instance.rpo);
     let mut stores = Vec::new();
     for store in &config.stores {
         let open = Store::configured(store, false).await;
         let looked = Health::of_store(&store.to, instance, rpo, open);
-        stores.push(waiting(&context.reporter(), &format!("the store {}", store.to), looked).await);
+        stores.push(waiting(reporter, &format!("the store {}", store.to), looked).await);
     }
     let channels = config.notify.iter().filter_map(|notify| Mark::read(&dirs.notify(), notify.name())).collect();
     Ok(Figures { status: run::status(&dirs, show_tokens)?, stores, channels })
@@ -34,7 +40,7 @@ pub(super) async fn figures(context: &Context, config: &Config, show_tokens: boo
 
 pub(super) async fn metrics(context: &Context) -> Result<ExitCode> {
     let config = context.config(&Adhoc::default())?;
-    let Figures { status, stores, channels } = figures(context, &config, false).await?;
+    let Figures { status, stores, channels } = figures(context, &config, &context.reporter(), false).await?;
     let text = run::metrics(&config.instance.name, &status, &stores, &channels);
     output::line(text.trim_end());
     Ok(ExitCode::SUCCESS)
@@ -65,13 +71,14 @@ pub(super) fn counts(command: &Command) -> bool {
 pub(super) async fn refresh(context: &Context) {
     let Ok(config) = context.config(&Adhoc::default()) else { return };
     let Some(path) = &config.metrics.textfile else { return };
-    let written = match figures(context, &config, false).await {
+    // The result was printed, and is the last that stdout gets.
+    let written = match figures(context, &config, &Reporter::silent(), false).await {
         Ok(Figures { status, stores, channels }) => {
             run::write_textfile(path, &run::metrics(&config.instance.name, &status, &stores, &channels))
         }
         Err(error) => Err(error),
     };
     if let Err(error) = written {
-        context.reporter().message(Level::Warning, None, error.to_string());
+        let _ = writeln!(std::io::stderr(), "warning: {error}");
     }
 }

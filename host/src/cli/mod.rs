@@ -67,10 +67,10 @@ async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
     let serves = matches!(command, Command::Guard { .. } | Command::Simulate { .. } | Command::FaultPoints);
     let beat = (!serves).then(|| Heartbeat::around(&context.reporter(), "this command to end"));
     let result = work(&context, command).await;
+    drop(beat);
     if counts {
         metrics::refresh(&context).await;
     }
-    drop(beat);
     result
 }
 

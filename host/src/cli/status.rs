@@ -17,7 +17,7 @@ const OVERDUE: u8 = 14;
 
 pub(super) async fn status(context: &Context, show_tokens: bool) -> Result<ExitCode> {
     let config = context.config(&Adhoc::default())?;
-    let Figures { status, stores, channels } = figures(context, &config, show_tokens).await?;
+    let Figures { status, stores, channels } = figures(context, &config, &context.reporter(), show_tokens).await?;
     let overdue = stores.iter().any(|store| store.overdue);
     let code = if overdue { ExitCode::from(OVERDUE) } else { ExitCode::SUCCESS };
     if context.global.json {
