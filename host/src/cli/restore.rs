@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::args::{Adhoc, RestoreArgs};
@@ -13,6 +14,7 @@ use crate::config::{Config, RestoreConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Level;
 use crate::run::{self, PlannedStep, RestorePlan, RestoreRequest};
+use crate::store::{Record, RecordKind, StoredSet};
 use crate::units;
 
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<ExitCode> {
@@ -47,7 +49,8 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Exit
     };
     let plan = RestorePlan::make(&session, &set, &parts, &request).await?;
     let id = set.manifest.id.to_string();
-    print(context, &set.manifest.id, &plan, &session.config.restore)?;
+    let measured = measured(&set).await;
+    print(context, &set.manifest.id, &plan, &session.config.restore, measured)?;
     if args.plan {
         return Ok(plan.refusals().first().map_or(ExitCode::SUCCESS, |e| ExitCode::from(e.kind().exit_code())));
     }
@@ -68,15 +71,38 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
+/// When all of a set was restored or rehearsed last, and how long that took, in milliseconds.
+type Measured = (Timestamp, u64);
+
+/// The last measured restore of the instance. A store that does not tell is none.
+async fn measured(set: &StoredSet) -> Option<Measured> {
+    let (store, instance) = (set.store().clone(), set.manifest.instance.clone());
+    let records = run::blocking(move || store.records(&instance)).await.ok()?;
+    let whole = |record: &&Record| match record.kind {
+        RecordKind::Drill => true,
+        RecordKind::Restore => record.detail["whole"] == true,
+        RecordKind::Pin | RecordKind::Verify | RecordKind::Damaged => false,
+    };
+    let newest = records.list.iter().filter(|record| record.ok).filter(whole).max_by_key(|record| record.at)?;
+    Some((newest.at, newest.duration_ms?))
+}
+
 /// What will happen, before it does.
-fn print(context: &Context, id: &SetId, plan: &RestorePlan<'_>, around_config: &RestoreConfig) -> Result<()> {
+fn print(
+    context: &Context,
+    id: &SetId,
+    plan: &RestorePlan<'_>,
+    around_config: &RestoreConfig,
+    measured: Option<Measured>,
+) -> Result<()> {
     let steps = plan.steps();
     if context.global.json {
         let around = |commands: &[Vec<String>]| if plan.to_original() { commands.to_vec() } else { Vec::new() };
         let (before, after) = (around(&around_config.before), around(&around_config.after));
         let refusals: Vec<_> = plan.refusals().iter().map(crate::Error::to_json).collect();
         return output::json(
-            &json!({ "event": "plan", "set": id, "before": before, "steps": steps, "after": after, "refusals": refusals }),
+            &json!({ "event": "plan", "set": id, "before": before, "steps": steps, "after": after, "refusals": refusals,
+                "last-measured": measured.map(|(at, millis)| json!({ "at": at, "duration-ms": millis })) }),
         );
     }
     if context.global.quiet {
@@ -112,6 +138,12 @@ fn print(context: &Context, id: &SetId, plan: &RestorePlan<'_>, around_config: &
         }
     }
     commands(&around_config.after);
+    output::line(match measured {
+        Some((at, millis)) => format!("     the last whole restore took {}, on {at:.0}", units::human_millis(millis)),
+        None => {
+            "     how long it takes was not measured yet: no restore or drill of a whole set is recorded".to_owned()
+        }
+    });
     for refusal in plan.refusals() {
         output::line(format!("     REFUSED as things stand: {refusal}"));
     }

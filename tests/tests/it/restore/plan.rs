@@ -28,7 +28,14 @@ fn the_steps_are_printed_and_none_is_taken() {
     // An ordinary restore prints the same before it begins.
     let restored = bk.run(&[&args[..6], &["--confirm", bk.instance()]].concat()).ok();
     let lines = planned.stdout.lines().count();
+    assert!(planned.stdout.contains("how long it takes was not measured yet"), "{planned}");
     assert_eq!(restored.stdout.lines().take(lines).collect::<Vec<_>>(), planned.stdout.lines().collect::<Vec<_>>());
+    // The next plan tells how long this one took.
+    std::fs::remove_dir_all(&one).unwrap();
+    std::fs::remove_dir_all(&two).unwrap();
+    let planned = bk.run(&args).ok();
+    assert!(planned.stdout.contains("the last whole restore took"), "{planned}");
+    assert!(bk.run(&[&args[..], &["--json"]].concat()).ok().json()["last-measured"]["duration-ms"].is_u64());
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn compared(root: &std::path::Path) -> (String, String) {
 fn ten_thousand_files_of_every_kind() {
     let start = Instant::now();
     let bk = Bkhost::new();
-    let (home, restored, filled) = (bk.path("home"), bk.path("restored"), bk.path("filled"));
+    let (home, restored) = (bk.path("home"), bk.path("restored"));
     std::fs::create_dir(&home).unwrap();
     let mut make = Command::new("bash");
     make.args(["-euc", TREE]).current_dir(&home);
@@ -61,15 +61,11 @@ fn ten_thousand_files_of_every_kind() {
     let id = set["id"].as_str().unwrap();
     assert!(set["parts"][0]["entries"].as_u64().unwrap() > 10_500, "{}", set["parts"][0]["entries"]);
     bk.run(&["restore", id, "--to", restored.to_str().unwrap(), "--confirm", bk.instance()]).ok();
-    // A target that is there is filled, to the same end.
-    std::fs::create_dir(&filled).unwrap();
-    bk.run(&["restore", id, "--to", filled.to_str().unwrap(), "--confirm", bk.instance()]).ok();
     let worked = start.elapsed() - made;
     let original = compared(&home);
     assert_eq!(original, compared(&restored));
-    assert_eq!(original, compared(&filled));
     println!(
-        "10,000 files: made in {made:?}, backed up and twice restored in {worked:?}, compared until {:?}",
+        "10,000 files: made in {made:?}, backed up and restored in {worked:?}, compared until {:?}",
         start.elapsed()
     );
 }
