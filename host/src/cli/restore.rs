@@ -80,7 +80,7 @@ async fn measured(set: &StoredSet) -> Option<Measured> {
     let records = run::blocking(move || store.records(&instance)).await.ok()?;
     let whole = |record: &&Record| match record.kind {
         RecordKind::Drill => true,
-        RecordKind::Restore => record.detail["whole"] == true,
+        RecordKind::Restore => record.detail.get("whole").is_some_and(|whole| *whole == true),
         RecordKind::Pin | RecordKind::Verify | RecordKind::Damaged => false,
     };
     let newest = records.list.iter().filter(|record| record.ok).filter(whole).max_by_key(|record| record.at)?;
