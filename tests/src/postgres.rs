@@ -39,7 +39,11 @@ impl Postgres {
     #[track_caller]
     pub fn sql(&self, database: &str, statement: &str) -> String {
         let mut command = self.client("psql");
-        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement]);
+        // Neither a name nor a statement is taken for anything else.
+        command.env("PGDATABASE", database).args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f"]);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, statement.as_bytes()).unwrap();
+        command.arg(file.path());
         tool(command).trim_end().to_owned()
     }
 
@@ -51,6 +55,23 @@ impl Postgres {
             database,
             &format!("CREATE TABLE t AS SELECT g AS id, md5(g::text) AS m FROM generate_series(1, {rows}) g"),
         );
+    }
+
+    /// Drop a database.
+    #[track_caller]
+    pub fn drop(&self, database: &str) {
+        self.sql("postgres", &format!("DROP DATABASE \"{}\"", database.replace('"', "\"\"")));
+    }
+
+    /// A new directory that belongs to the server.
+    #[must_use]
+    pub fn directory(&self, name: &str) -> std::path::PathBuf {
+        let directory = std::path::Path::new(&self.host).with_file_name(name);
+        std::fs::create_dir(&directory).unwrap();
+        let owner = std::fs::metadata(&self.host).unwrap();
+        let (uid, gid) = (std::os::unix::fs::MetadataExt::uid(&owner), std::os::unix::fs::MetadataExt::gid(&owner));
+        std::os::unix::fs::chown(&directory, Some(uid), Some(gid)).unwrap();
+        directory
     }
 
     /// The databases whose names begin like this.

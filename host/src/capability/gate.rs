@@ -23,7 +23,7 @@ use super::process::{Options, Running, Spec, launch};
 use super::program::SYSTEM_DIRS;
 use super::rights::Command;
 use super::sign;
-use super::slots::{config_value, texts};
+use super::slots::{Filled, config_value, texts};
 use super::{
     Access, Argument, CallError, Code, Completed, HostPath, HttpTimeouts, Preopen, Process, ResponseBody, Rights,
     Witness,
@@ -277,15 +277,15 @@ impl Gate {
                 CallError::new(Code::Unsupported, format!("the path {path:?} is not UTF-8, as arguments have to be"))
             })?;
         }
-        let argv = command.forms.argv(&command.request.argv, &filled)?;
-        self.launch(command, argv, feed).await
+        self.launch(command, &filled, feed).await
     }
 
-    /// Start a command whose arguments are decided.
-    async fn launch(&self, command: &Command, arguments: Vec<String>, feed: bool) -> Result<Process, CallError> {
+    /// Start a command whose slots are filled.
+    async fn launch(&self, command: &Command, filled: &Filled, feed: bool) -> Result<Process, CallError> {
         let request = &command.request;
         let program = command.program.as_ref().map_err(Clone::clone)?;
-        let environment = self.rights.environment(request)?;
+        let arguments = command.forms.argv(&request.argv, filled)?;
+        let environment = self.rights.environment(command, filled)?;
         if self.cancel.is_cancelled() {
             return Err(CallError::new(Code::Interrupted, format!("command {}: the run was cancelled", request.id)));
         }
@@ -438,8 +438,7 @@ impl Gate {
             .ok_or_else(|| CallError::denied(format!("there is no command {}", discover.exec)))?;
         let arguments = [Argument { slot: discover.slot.clone(), values: vec![value.clone()] }];
         let filled = command.forms.fill(&arguments)?;
-        let argv = command.forms.argv(&command.request.argv, &filled)?;
-        let done = self.launch(command, argv, false).await?.join().await?;
+        let done = self.launch(command, &filled, false).await?.join().await?;
         if done.status != 0 {
             let message = format!("command {}: no directory for {value}: status {}", discover.exec, done.status);
             return Err(CallError::new(Code::NotFound, message).detail("stderr", done.stderr));

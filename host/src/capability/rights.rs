@@ -10,7 +10,7 @@ use super::mask::Mask;
 use super::program::{self, Program, SYSTEM_DIRS};
 use super::server::{self, Server};
 use super::sign::{self, Signing};
-use super::slots::{Forms, config_value, texts};
+use super::slots::{Filled, Forms, config_value, texts};
 use super::user::User;
 use super::{Access, CallError, Code, Grant, Manifest, Secret, stanza};
 use crate::{Error, ErrorKind, Result, ResultExt};
@@ -166,12 +166,17 @@ impl Rights {
         self.reachable.iter().map(|r| (r.server.to_string(), r.allowed.as_ref().copied()))
     }
 
-    /// The environment of a command, beyond what [`super::Gate`] always sets.
-    pub(super) fn environment(&self, command: &ExecRequest) -> Result<Vec<(String, String)>, CallError> {
+    /// The environment of a command with these values, beyond what [`super::Gate`] always sets.
+    pub(super) fn environment(
+        &self,
+        Command { request: command, forms, .. }: &Command,
+        filled: &Filled,
+    ) -> Result<Vec<(String, String)>, CallError> {
         let mut environment = Vec::new();
         for (variable, value) in &command.env {
             let text = match value {
                 EnvValue::Value(text) => Some(text.clone()),
+                EnvValue::Slot(slot) => Some(forms.one(slot, filled)?.to_owned()),
                 EnvValue::Secret(name) => self.secrets.get(name).map(|secret| secret.reveal().to_owned()),
                 EnvValue::Config(reference) => {
                     let value = config_key(reference).and_then(|key| config_value(&self.config, key));

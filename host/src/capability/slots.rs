@@ -94,6 +94,8 @@ struct Rules {
 pub(super) struct Forms {
     command: String,
     slots: BTreeMap<String, Rules>,
+    /// Those that go into the environment.
+    env: Vec<String>,
 }
 
 /// Values that were allowed, by slot. Those of path slots are still guest paths.
@@ -137,7 +139,7 @@ impl Forms {
                 Ok((name.clone(), Rules { form: form(slot)?, max_length, hex: slot.encoding == Some(Encoding::Hex) }))
             })
             .collect::<Result<_, regex::Error>>()?;
-        Ok(Self { command: command.id.clone(), slots })
+        Ok(Self { command: command.id.clone(), slots, env: command.env_slots().map(str::to_owned).collect() })
     }
 
     /// Check the values that the guest gives.
@@ -228,8 +230,11 @@ impl Forms {
     /// # Errors
     /// `denied`: a slot is missing, or one is given that the arguments do not use.
     pub(super) fn argv(&self, argv: &[Argv], filled: &Filled) -> Result<Vec<String>, CallError> {
-        let mut used = Vec::new();
+        let mut used = self.env.clone();
         let mut rendered = Vec::new();
+        for slot in &self.env {
+            self.one(slot, filled)?;
+        }
         for entry in argv {
             match entry {
                 Argv::One(text) => self.render(&self.parse(text)?, filled, &mut used, &mut rendered)?,
@@ -273,6 +278,25 @@ impl Forms {
         }
     }
 
+    fn values<'a>(&self, slot: &str, filled: &'a Filled) -> Result<&'a [String], CallError> {
+        let given = filled.0.get(slot).map(Vec::as_slice);
+        given.ok_or_else(|| self.refuse(format!("slot {slot} is missing")).hint(MANIFEST_ONLY))
+    }
+
+    /// The value of a slot that takes one.
+    ///
+    /// # Errors
+    /// `denied`: it is missing, or there are several.
+    pub(super) fn one<'a>(&self, slot: &str, filled: &'a Filled) -> Result<&'a str, CallError> {
+        match self.values(slot, filled)? {
+            [value] => Ok(value),
+            many => {
+                let message = format!("slot {slot} takes one value, and {} are given", many.len());
+                Err(self.refuse(message).hint(MANIFEST_ONLY))
+            }
+        }
+    }
+
     fn render(
         &self,
         element: &Element,
@@ -280,25 +304,15 @@ impl Forms {
         used: &mut Vec<String>,
         out: &mut Vec<String>,
     ) -> Result<(), CallError> {
-        let mut values = |slot: &String| -> Result<&[String], CallError> {
-            used.push(slot.clone());
-            let given = filled.0.get(slot);
-            given.map(Vec::as_slice).ok_or_else(|| self.refuse(format!("slot {slot} is missing")).hint(MANIFEST_ONLY))
-        };
+        used.extend(element.slots().map(str::to_owned));
         match element {
-            Element::Repeated(slot) => out.extend_from_slice(values(slot)?),
+            Element::Repeated(slot) => out.extend_from_slice(self.values(slot, filled)?),
             Element::Joined(pieces) => {
                 let mut joined = String::new();
                 for piece in pieces {
                     match piece {
                         Piece::Literal(text) => joined.push_str(text),
-                        Piece::Slot(slot) => match values(slot)? {
-                            [value] => joined.push_str(value),
-                            many => {
-                                let message = format!("slot {slot} takes one value, and {} are given", many.len());
-                                return Err(self.refuse(message).hint(MANIFEST_ONLY));
-                            }
-                        },
+                        Piece::Slot(slot) => joined.push_str(self.one(slot, filled)?),
                     }
                 }
                 out.push(joined);

@@ -36,6 +36,15 @@ pub(crate) struct Facts {
     pub(crate) database: serde_json::Value,
     /// The cluster's identity, where the role may ask.
     pub(crate) system: Option<String>,
+    /// It was a standby.
+    #[serde(default)]
+    pub(crate) standby: bool,
+    /// The role may read the hashes of passwords.
+    #[serde(default)]
+    pub(crate) passwords: bool,
+    /// The tablespaces of its tables and indexes, other than its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tablespaces: Vec<String>,
 }
 
 impl Facts {
@@ -184,6 +193,9 @@ mod tests {
             owner: "o".into(),
             database: serde_json::from_str(row).unwrap(),
             system: None,
+            standby: false,
+            passwords: false,
+            tablespaces: Vec::new(),
         };
         let libc = facts(r#"{"datlocprovider":"c","datcollate":"C.UTF-8","datctype":"C.UTF-8","daticulocale":null}"#);
         assert_eq!((libc.collate(), libc.provider(), libc.locale()), ("C.UTF-8", None, None));

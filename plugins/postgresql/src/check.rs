@@ -3,8 +3,8 @@
 use bkhost_sdk::{Error, ErrorCode, Finding, Result, exec, path, staging};
 use serde::Deserialize;
 
-use crate::Config;
 use crate::answers::{self, Major, tool_version};
+use crate::{Config, Format, Globals};
 
 /// What the server says of the database.
 #[derive(Debug, Deserialize)]
@@ -15,6 +15,9 @@ struct Database {
     standby: bool,
     max_standby_delay: String,
     hot_standby_feedback: String,
+    passwords: bool,
+    /// How many are free.
+    connections: i64,
     row_security: u64,
     unlogged: u64,
     prepared: u64,
@@ -24,9 +27,15 @@ struct Database {
 pub(crate) fn check(config: &Config) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let mut tools = Vec::new();
-    for (tool, command) in
-        [("psql", "psql-version"), ("pg_dump", "pg-dump-version"), ("pg_restore", "pg-restore-version")]
-    {
+    for (tool, command) in [
+        ("psql", "psql-version"),
+        ("pg_dump", "pg-dump-version"),
+        ("pg_restore", "pg-restore-version"),
+        ("pg_dumpall", "pg-dumpall-version"),
+    ] {
+        if tool == "pg_dumpall" && config.globals == Globals::Off {
+            continue;
+        }
         match version(command) {
             Ok(version) => tools.push((tool, version)),
             Err(error) => findings.push(Finding::from_error(tool, error)),
@@ -35,36 +44,59 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Finding>> {
     if !tools.iter().any(|(tool, _)| *tool == "psql") {
         return Ok(findings);
     }
-    let subject = format!("database {}", config.database);
-    let database: Database = match ask() {
-        Ok(database) => database,
-        Err(error) if error.code == ErrorCode::Denied && error.detail_of("stderr").is_none() => return Err(error),
-        Err(error) => {
-            findings.push(Finding::from_error(subject, explain(error)));
-            return Ok(findings);
+    findings.extend(tools_findings(&tools));
+    let mut first = true;
+    let mut size = 0;
+    for name in config.databases() {
+        let subject = format!("database {name}");
+        let database: Database = match ask(name) {
+            Ok(database) => database,
+            Err(error) if error.code == ErrorCode::Denied && error.detail_of("stderr").is_none() => return Err(error),
+            Err(error) => {
+                findings.push(Finding::from_error(subject, explain(error)));
+                continue;
+            }
+        };
+        if std::mem::take(&mut first) {
+            let server = Major::of_number(database.version_num);
+            findings.extend(tools.iter().map(|(tool, version)| tool_finding(tool, version, server)));
+            findings.push(Finding::info(
+                "server",
+                format!("PostgreSQL {} at {}:{}", database.version, config.host, config.port),
+            ));
+            findings.extend(server_findings(config, &database));
         }
-    };
-    let server = Major::of_number(database.version_num);
-    for (tool, version) in &tools {
-        findings.push(tool_finding(tool, version, server));
+        findings.push(Finding::info(subject.as_str(), format!("{} MiB", database.size >> 20)));
+        findings.extend(database_findings(&subject, &database));
+        size += database.size;
     }
-    findings
-        .push(Finding::info("server", format!("PostgreSQL {} at {}:{}", database.version, config.host, config.port)));
-    findings.push(Finding::info(subject.as_str(), format!("{} MiB", database.size >> 20)));
-    findings.extend(database_findings(&subject, &database));
-    findings.extend(space(database.size)?);
+    if config.format == Format::Directory {
+        findings.extend(place(size)?);
+    }
     Ok(findings)
 }
 
-fn version(command: &str) -> Result<String> {
+/// What a tool of PostgreSQL says to `--version`.
+pub(crate) fn version(command: &str) -> Result<String> {
     let output = exec::run(command, &[])?.ok()?;
     tool_version(&output.stdout)
         .map(str::to_owned)
         .ok_or_else(|| Error::unsupported(format!("'{}' is no version of a PostgreSQL tool", output.first_line())))
 }
 
-fn ask() -> Result<Database> {
-    answers::parse(exec::run("database", &[])?.ok()?.first_line())
+fn ask(database: &str) -> Result<Database> {
+    answers::parse(exec::run("database", &[("database", database)])?.ok()?.first_line())
+}
+
+/// Whether the tools fit each other.
+fn tools_findings(tools: &[(&str, String)]) -> Option<Finding> {
+    let major =
+        |wanted: &str| tools.iter().find(|(tool, _)| *tool == wanted).and_then(|(_, version)| Major::of_text(version));
+    let (writes, reads) = (major("pg_dump")?, major("pg_restore")?);
+    (reads < writes).then(|| {
+        Finding::failure("pg_restore", format!("version {reads} cannot read what pg_dump {writes} writes"))
+            .hint("name programs of the same version in [part.programs]")
+    })
 }
 
 fn tool_finding(tool: &str, version: &str, server: Major) -> Finding {
@@ -75,9 +107,42 @@ fn tool_finding(tool: &str, version: &str, server: Major) -> Finding {
                 "install the client programs of PostgreSQL {server}, and name them in [part.programs] if they are not in the usual place"
             ))
         }
+        Some(major) if tool == "pg_dump" && major > server => Finding::info(
+            tool,
+            format!(
+                "{version}, newer than the server, which is {server}: pg_restore {major} or newer reads what it writes"
+            ),
+        ),
         Some(_) => Finding::info(tool, version),
         None => Finding::warning(tool, format!("version {version} is not understood")),
     }
+}
+
+fn server_findings(config: &Config, database: &Database) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match config.globals {
+        Globals::Auto if !database.passwords => findings.push(
+            Finding::info("globals", "roles are kept without their passwords, which only a superuser may read")
+                .hint("globals = \"without-passwords\" says that this is meant"),
+        ),
+        Globals::Auto => findings.push(Finding::info("globals", "roles are kept with the hashes of their passwords")),
+        Globals::WithoutPasswords | Globals::Off => {}
+    }
+    let count = config.databases().len() as i64;
+    let needed = match config.format {
+        Format::Directory => count + 1 + i64::from(config.jobs),
+        Format::Custom => 2 * count + 1,
+    };
+    if database.connections < needed {
+        findings.push(
+            Finding::warning(
+                "server",
+                format!("{} connections are free, and this part needs up to {needed}", database.connections),
+            )
+            .hint("raise max_connections, or lower jobs"),
+        );
+    }
+    findings
 }
 
 fn database_findings(subject: &str, database: &Database) -> Vec<Finding> {
@@ -121,12 +186,28 @@ fn database_findings(subject: &str, database: &Database) -> Vec<Finding> {
     findings
 }
 
-fn space(size: u64) -> Result<Option<Finding>> {
-    let Some(free) = staging::free("space", path::STAGING)? else { return Ok(None) };
-    Ok((free < size).then(|| {
-        Finding::warning("staging", format!("{} MiB are free, the database has {} MiB", free >> 20, size >> 20))
-            .hint("a dump has no indexes and may be smaller; compress = 1 makes it smaller still")
-    }))
+/// Whether the programs see the staging area that we see, and whether there is room.
+fn place(size: u64) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let file = staging::at("seen");
+    let text = format!("bkhost {} {}", bkhost_sdk::config::part(), bkhost_sdk::now());
+    let written = std::fs::write(path::local(&file), &text).map_err(|e| Error::io(format!("writing {file}"), &e));
+    let seen = written.and_then(|()| exec::run("seen", &[("directory", &file)]));
+    staging::remove(&file)?;
+    if seen?.stdout != text {
+        findings.push(
+            Finding::failure("staging", "pg_dump would not write where bkhost reads: the programs do not see the staging area")
+                .hint("mount it at the same path in the container, or set [part.config] format = \"custom\", which needs none"),
+        );
+        return Ok(findings);
+    }
+    if let Some(free) = staging::free("space", path::STAGING)?.filter(|free| *free < size) {
+        findings.push(
+            Finding::warning("staging", format!("{} MiB are free, the databases have {} MiB", free >> 20, size >> 20))
+                .hint("dumps have no indexes and may be smaller; compress = 1 makes them smaller still; format = \"custom\" needs no room"),
+        );
+    }
+    Ok(findings)
 }
 
 /// Say what a failure to connect means.
@@ -143,6 +224,10 @@ pub(crate) fn explain(error: Error) -> Error {
             .hint("the socket takes a role's own system user only: set run-as in [[part]], or use host = \"127.0.0.1\"")
     } else if says("pg_hba.conf") || says("ermission denied") {
         error.code(ErrorCode::Denied)
+    } else if says("certificate verify failed") || says("root certificate") || says("server certificate for") {
+        error
+            .code(ErrorCode::Denied)
+            .hint("the server is not the one that [part.config] sslrootcert and host say: nothing was sent to it")
     } else if says("could not connect") || says("connection to server") {
         error.code(ErrorCode::Unavailable).hint("is the server running, and are [part.config] host and port right?")
     } else {

@@ -1,14 +1,20 @@
-//! The dump in the staging area. Under its own name only when it is complete and was read back.
+//! The dumps: into the staging area, or straight into the archive.
 
 use std::path::Path;
+use std::time::Duration;
 
-use bkhost_sdk::{Error, Result, exec, info, path, staging};
+use bkhost_sdk::exec::{self, Command};
+use bkhost_sdk::{Error, Result, info, path, progress, staging};
 use serde::{Deserialize, Serialize};
 
-use crate::answers::{self, tool_version};
-use crate::{Config, State};
+use crate::answers;
+use crate::session::{Held, Rows};
+use crate::{Config, Database, State, names};
 
-/// A complete dump.
+/// The tree that holds the dumps, in the format `directory`.
+pub(crate) const DUMPS: &str = "dumps";
+
+/// A complete dump in a directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Summary {
     /// Bytes of its files.
@@ -17,55 +23,72 @@ pub(crate) struct Summary {
     pub(crate) entries: u64,
     /// Tables whose rows it holds.
     pub(crate) tables: u64,
-    /// The version of the `pg_dump` that wrote it.
-    pub(crate) pg_dump: String,
 }
 
-/// The guest path of a run's dump.
-pub(crate) fn directory(label: &str) -> String {
-    staging::at(label)
+/// The guest path of something that a run stages.
+pub(crate) fn staged(label: &str, name: &str) -> String {
+    staging::at(&format!("{label}.{name}"))
 }
 
-fn partial(label: &str) -> String {
-    staging::at(&format!("{label}.partial"))
-}
-
-/// Dump the database at the snapshot, and read the result back. None in a dry run.
-pub(crate) fn dump(config: &Config, state: &State) -> Result<Option<Summary>> {
-    let (partial, complete) = (partial(&state.label), directory(&state.label));
-    staging::discard(&state.label)?;
-    let dumped = exec::command("dump")
-        .slot("jobs", config.jobs.to_string())
+/// The command that dumps a database at its snapshot; the form is filled in by the caller.
+pub(crate) fn command(id: &str, config: &Config, state: &State, database: &Database) -> Command {
+    exec::command(id)
+        .slot("database", &database.name)
         .slot("level", config.compress.to_string())
-        .slot("snapshot", &state.point.snapshot)
-        .slot("directory", &partial)
-        .run()?;
-    if dumped.planned {
-        return Ok(None);
-    }
-    dumped.ok()?;
+        .slot("snapshot", &database.point.snapshot)
+        .slot("application", names::application(&state.label))
+}
 
-    let version = exec::run("pg-dump-version", &[])?.ok()?;
-    let contents = exec::run("contents", &[("directory", &partial)])?.ok()?;
+/// Make the directory for the dumps. It has to belong to whom the programs run as, maybe in a container. False in a dry
+/// run.
+pub(crate) fn place(state: &State) -> Result<bool> {
+    let made = exec::run("place", &[("directory", &staged(&state.label, DUMPS))])?;
+    Ok(!made.ok()?.planned)
+}
+
+/// Dump a database into the staging area while its rows are counted, and read the result back.
+pub(crate) fn dump(
+    config: &Config,
+    state: &State,
+    database: &Database,
+    session: &mut Held,
+) -> Result<(Summary, Option<Vec<Rows>>)> {
+    let directory = format!("{}/{}", staged(&state.label, DUMPS), database.archive);
+    let mut dumping = command("dump", config, state, database)
+        .slot("jobs", config.jobs.to_string())
+        .slot("directory", &directory)
+        .session()?;
+    if config.count_rows {
+        session.count()?;
+    }
+    let what = format!("dump of {}", database.name);
+    let output = loop {
+        if let Some(output) = dumping.wait(Duration::from_secs(1))? {
+            break output;
+        }
+        // What is being written may not be readable at every moment.
+        let written = size(&path::local(&directory)).map_or(0, |(_, bytes)| bytes);
+        progress::report(&what, written, None);
+    };
+    output.ok()?;
+    let summary = read_back(database, &directory)?;
+    let rows = if config.count_rows { Some(session.counted(&database.name)?) } else { None };
+    Ok((summary, rows))
+}
+
+fn read_back(database: &Database, directory: &str) -> Result<Summary> {
+    let contents = exec::run("contents", &[("directory", directory)])?.ok()?;
     let listing = answers::listing(&contents.stdout);
     let (files, bytes) =
-        size(&path::local(&partial)).map_err(|error| Error::io(format!("reading {partial}"), &error))?;
+        size(&path::local(directory)).map_err(|error| Error::io(format!("reading {directory}"), &error))?;
     if listing.entries == 0 || files <= listing.tables {
         return Err(Error::corrupt(format!(
             "the dump of database {} is not complete: {files} files for {} tables, {} entries",
-            state.database, listing.tables, listing.entries
+            database.name, listing.tables, listing.entries
         )));
     }
-    std::fs::rename(path::local(&partial), path::local(&complete))
-        .map_err(|error| Error::io(format!("renaming {partial}"), &error))?;
-    let summary = Summary {
-        bytes,
-        entries: listing.entries,
-        tables: listing.tables,
-        pg_dump: tool_version(&version.stdout).unwrap_or("unknown").to_owned(),
-    };
-    info!("dumped {}: {} tables, {} bytes", state.database, summary.tables, summary.bytes);
-    Ok(Some(summary))
+    info!("dumped {}: {} tables, {bytes} bytes", database.name, listing.tables);
+    Ok(Summary { bytes, entries: listing.entries, tables: listing.tables })
 }
 
 /// The number of files in a directory, and their bytes. A dump has no directories in it.
@@ -76,4 +99,10 @@ fn size(directory: &Path) -> std::io::Result<(u64, u64)> {
         bytes += entry?.metadata()?.len();
     }
     Ok((files, bytes))
+}
+
+/// Keep something beside the dumps.
+pub(crate) fn keep(label: &str, name: &str, text: &str) -> Result<()> {
+    let file = staged(label, name);
+    std::fs::write(path::local(&file), text).map_err(|error| Error::io(format!("writing {file}"), &error))
 }

@@ -1,137 +1,121 @@
-//! Restore into a new database.
+//! Restore into new databases.
 //!
-//! It is filled under a name of its own and renamed when it is complete: the name that was asked for never shows half a
-//! database, and what a failure removes is never anything but what this call made.
+//! Each is filled under a name of its own, and all are renamed together when they are complete: the names that were asked
+//! for never show half a database, and what a failure removes is never anything but what this call made.
+
+mod plan;
 
 use std::time::Duration;
 
-use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, exec, info, path, retry, staging, warn};
-use serde::Deserialize;
+use bkhost_sdk::{Archived, ArchivedForm, Error, ErrorCode, Result, archive, exec, info, path, retry, staging, warn};
 
-use crate::answers::{self, Facts, Major, tool_version};
+use crate::answers::Facts;
 use crate::check::explain;
-use crate::{ANSWER, Config, State};
+use crate::session::ANSWER;
+use crate::{Config, Format, State, dump, globals};
+use plan::{Plan, Target};
 
 /// How long to wait until the server has noticed that a client has gone.
 const GONE: Duration = Duration::from_secs(30);
 
-#[derive(Debug, Deserialize)]
-struct Server {
-    version_num: u32,
-    databases: Vec<String>,
-    roles: Vec<String>,
-    may_create: bool,
-}
-
 pub(crate) fn restore(config: &Config, state: &State, archived: &[Archived], to: Option<&str>) -> Result<()> {
-    let target = to.unwrap_or(&config.database);
-    let facts = state.facts.as_ref().ok_or_else(|| {
-        Error::corrupt(format!("the set does not say what database {} was like", state.database))
-            .hint("the run that made it has not finished")
-    })?;
-    if !archived.iter().any(|archived| archived.name.is_empty()) {
-        return Err(Error::not_found(format!("the set holds no dump of database {}", state.database)));
+    let plan = Plan::new(config, state, to)?;
+    for target in &plan.targets {
+        let (name, form) = match state.format {
+            Format::Directory => (dump::DUMPS, ArchivedForm::Tree),
+            Format::Custom => (target.from.archive.as_str(), ArchivedForm::Stream),
+        };
+        if !archived.iter().any(|archived| archived.name == name && archived.form == form) {
+            return Err(Error::not_found(format!("the set holds no dump of database {}", target.from.name)));
+        }
     }
-    let server: Server = answers::parse(exec::run("server", &[])?.ok().map_err(explain)?.first_line())?;
-    may_restore(&server, facts, state, target)?;
-    let owner = owner(config, &server, facts);
+    if config.restore_globals && state.role_passwords.is_none() {
+        return Err(Error::not_found("the set holds no roles").hint("restore-globals needs a set made with globals on"));
+    }
+    plan.may(config, state)?;
 
-    let temporary = temporary(&state.label);
-    let directory = staging::at(&temporary);
-    staging::remove(&directory)?;
-    std::fs::create_dir_all(path::local(&directory))
-        .map_err(|error| Error::io(format!("creating {directory}"), &error))?;
-    let outcome = archive::extract("", &directory).and_then(|_| make(config, facts, owner, &temporary, &directory, to));
-    if let Err(error) = staging::remove(&directory) {
-        warn!("{}", error.message);
+    let place = Place::new(&format!("{}-files", plan.unique()))?;
+    let roles = if config.restore_globals { place.roles()? } else { globals::Roles::default() };
+    // Nothing was changed so far.
+    let made = globals::Made::create(&roles)?;
+    let mut created = Vec::new();
+    let outcome = make(config, state, &plan, &place, &mut created)
+        .and_then(|()| rename(&plan.targets))
+        .and_then(|()| made.complete());
+    if outcome.is_err() {
+        created.iter().for_each(|temporary| remove(config, temporary));
+        made.drop();
     }
     outcome?;
-    info!("database {target} was restored");
+    for target in &plan.targets {
+        info!("database {} was restored as {}", target.from.name, target.name);
+    }
     Ok(())
 }
 
-fn may_restore(server: &Server, facts: &Facts, state: &State, target: &str) -> Result<()> {
-    if target.len() > 63 {
-        return Err(Error::invalid_config(format!("'{target}' is longer than the 63 bytes of a database's name")));
+/// A directory of this restore in the staging area. It goes with it.
+struct Place(String);
+
+impl Place {
+    fn new(name: &str) -> Result<Self> {
+        let place = Self(staging::at(name));
+        staging::remove(&place.0)?;
+        place.make(&place.0)?;
+        Ok(place)
     }
-    if server.databases.iter().any(|name| name == target) {
-        return Err(Error::already_exists(format!("database {target} exists"))
-            .hint("restore into a new name with --to, or rename the existing one first"));
+
+    fn make(&self, directory: &str) -> Result<()> {
+        std::fs::create_dir_all(path::local(directory))
+            .map_err(|error| Error::io(format!("creating {directory}"), &error))
     }
-    if !server.may_create {
-        return Err(Error::new(ErrorCode::Denied, "the role may not create a database")
-            .hint("ALTER ROLE … CREATEDB, or set [part.config] username to one that may"));
+
+    fn at(&self, name: &str) -> String {
+        format!("{}/{name}", self.0)
     }
-    let (theirs, ours) = (Major::of_number(server.version_num), Major::of_number(facts.version_num));
-    if theirs < ours {
-        warn!("the server is PostgreSQL {theirs}, the dump is of {ours}: it may hold what this server does not know");
+
+    /// Write an archived tree or file into a directory of its own here.
+    fn extract(&self, name: &str) -> Result<String> {
+        let directory = self.at(name);
+        self.make(&directory)?;
+        archive::extract(name, &directory)?;
+        Ok(directory)
     }
-    let written = state.dump.as_ref().and_then(|dump| Major::of_text(&dump.pg_dump));
-    let output = exec::run("pg-restore-version", &[])?.ok()?;
-    let reads = tool_version(&output.stdout).and_then(Major::of_text);
-    match (written, reads) {
-        (Some(written), Some(reads)) if reads < written => {
-            Err(Error::unsupported(format!("pg_restore {reads} cannot read a dump that pg_dump {written} wrote"))
-                .hint(format!("install the client programs of PostgreSQL {written}")))
+
+    fn roles(&self) -> Result<globals::Roles> {
+        globals::read(&format!("{}/{}", self.extract(globals::JSON)?, globals::JSON))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Err(error) = staging::remove(&self.0) {
+            warn!("{}", error.message);
         }
-        _ => Ok(()),
     }
 }
 
-/// The original's owner, if it is to own the new one and exists here.
-fn owner<'a>(config: &Config, server: &Server, facts: &'a Facts) -> Option<&'a str> {
-    let exists = server.roles.contains(&facts.owner);
-    if config.owners && !exists {
-        warn!("role {} does not exist here: the database will belong to the role that restores it", facts.owner);
-    }
-    (config.owners && exists).then_some(facts.owner.as_str())
-}
-
-/// The name while it is filled: of our own, and as unique as the run.
-fn temporary(label: &str) -> String {
-    let unique: String = label.chars().rev().filter(char::is_ascii_alphanumeric).take(20).collect();
-    format!("bkhost-restore-{}{:x}", unique.chars().rev().collect::<String>().to_ascii_lowercase(), bkhost_sdk::now())
-        .chars()
-        .take(47)
-        .collect()
-}
-
-fn make(
+/// Create and fill the databases under names of their own, which are noted in `created` before there is anything.
+fn make<'a>(
     config: &Config,
-    facts: &Facts,
-    owner: Option<&str>,
-    temporary: &str,
-    directory: &str,
-    to: Option<&str>,
+    state: &State,
+    plan: &'a Plan<'_>,
+    place: &Place,
+    created: &mut Vec<&'a str>,
 ) -> Result<()> {
-    create_command(config, facts, owner, temporary).run()?.ok().map_err(|error| {
-        if error
-            .detail_of("stderr")
-            .is_some_and(|stderr| stderr.contains("invalid locale name") || stderr.contains("locale"))
-        {
-            error.hint(format!("the original's locale is {}: install it on the server's machine", facts.collate()))
-        } else {
-            explain(error)
-        }
-    })?;
-    let outcome = fill(config, temporary, directory).and_then(|()| rename(config, temporary, to));
-    if outcome.is_err() {
-        let dropped = retry(GONE, in_use, || {
-            exec::command("drop")
-                .slot("maintenance", &config.maintenance_database)
-                .slot("temporary", temporary)
-                .run()?
-                .ok()
-                .map(drop)
-        });
-        if let Err(error) = dropped {
-            warn!("database {temporary} is left of the failed restore: {}", error.message);
-        }
+    let dumps = match state.format {
+        Format::Directory => Some(place.extract(dump::DUMPS)?),
+        Format::Custom => None,
+    };
+    for target in &plan.targets {
+        created.push(&target.temporary);
+        create(config, target).map_err(|error| created_where(error, target.facts))?;
+        fill(config, target, dumps.as_deref())?;
     }
-    outcome
+    Ok(())
 }
 
-fn create_command(config: &Config, facts: &Facts, owner: Option<&str>, temporary: &str) -> exec::Command {
+fn create(config: &Config, target: &Target<'_>) -> Result<()> {
+    let facts = target.facts;
     let provider = facts.provider();
     let locale_of = |wanted: &str| facts.locale().filter(|_| provider == Some(wanted));
     exec::command("create")
@@ -143,39 +127,60 @@ fn create_command(config: &Config, facts: &Facts, owner: Option<&str>, temporary
         .slot_if("icu", locale_of("icu"))
         .slot_if("rules", facts.rules().filter(|_| provider == Some("icu")))
         .slot_if("builtin", locale_of("builtin"))
-        .slot_if("owner", owner)
-        .slot("temporary", temporary)
+        .slot_if("owner", target.owner)
+        .slot("temporary", &target.temporary)
+        .run()?
+        .ok()
+        .map(drop)
 }
 
-fn fill(config: &Config, temporary: &str, directory: &str) -> Result<()> {
+fn created_where(error: Error, facts: &Facts) -> Error {
+    if error.detail_of("stderr").is_some_and(|stderr| stderr.contains("locale")) {
+        error.hint(format!("the original's locale is {}: install it on the server's machine", facts.collate()))
+    } else {
+        explain(error)
+    }
+}
+
+fn fill(config: &Config, target: &Target<'_>, dumps: Option<&str>) -> Result<()> {
     let jobs = config.jobs.to_string();
-    let command = if config.owners { "restore" } else { "restore-without-owners" };
-    exec::run(command, &[("jobs", &jobs), ("temporary", temporary), ("directory", directory)])?.ok().map_err(
-        |error| {
-            if error.detail_of("stderr").is_some_and(|stderr| stderr.contains("role \"")) {
-                error.hint("create the roles first, or set [part.config] owners = false")
-            } else {
-                error
-            }
-        },
-    )?;
+    let command = exec::command("restore")
+        .slot("temporary", &target.temporary)
+        .slot_if("no-owner", (!config.owners).then_some("no-owner"))
+        .slot_if("no-privileges", (!config.owners).then_some("no-privileges"))
+        .slot_if("no-tablespaces", (!config.tablespaces).then_some("no-tablespaces"));
+    let output = match dumps {
+        Some(dumps) => {
+            command.slot("jobs", &jobs).slot("directory", format!("{dumps}/{}", target.from.archive)).run()?
+        }
+        None => archive::feed(&target.from.archive, command)?,
+    };
+    output.ok().map_err(|error| {
+        if error.detail_of("stderr").is_some_and(|stderr| stderr.contains("role \"")) {
+            error.hint("create the roles first (restore-globals = true), or set [part.config] owners = false")
+        } else {
+            error
+        }
+    })?;
     // Without statistics the database is slow, not wrong.
-    let analyzed = exec::run("analyze", &[("jobs", &jobs), ("temporary", temporary)]).and_then(exec::Output::ok);
+    let analyzed =
+        exec::run("analyze", &[("jobs", &jobs), ("temporary", &target.temporary)]).and_then(exec::Output::ok);
     if let Err(error) = analyzed {
-        warn!("run ANALYZE in the restored database: {}", error.message);
+        warn!("run ANALYZE in database {}: {}", target.name, error.message);
     }
     Ok(())
 }
 
-fn rename(config: &Config, temporary: &str, to: Option<&str>) -> Result<()> {
+/// Give the databases their names: all, or none of them.
+fn rename(targets: &[Target<'_>]) -> Result<()> {
     retry(GONE, in_use, || {
-        let command = exec::command("rename").slot("temporary", temporary);
-        let command = match to {
-            Some(to) => command.slot("new", to),
-            None => command.slot("original", &config.database),
-        };
-        let mut session = command.session()?;
-        session.send("rename", &[])?;
+        let mut session = exec::command("maker").session()?;
+        session.send("begin", &[])?;
+        for target in targets {
+            let (line, slot) = if target.new { ("rename-new", "new") } else { ("rename-original", "original") };
+            session.send(line, &[("temporary", &target.temporary), (slot, &target.name)])?;
+        }
+        session.send("commit", &[])?;
         session.end(ANSWER).map(drop)
     })
     .map_err(|error| {
@@ -187,21 +192,22 @@ fn rename(config: &Config, temporary: &str, to: Option<&str>) -> Result<()> {
     })
 }
 
+/// Drop what a failed restore has created.
+fn remove(config: &Config, temporary: &str) {
+    let dropped = retry(GONE, in_use, || {
+        exec::command("drop")
+            .slot("maintenance", &config.maintenance_database)
+            .slot("temporary", temporary)
+            .run()?
+            .ok()
+            .map(drop)
+    });
+    if let Err(error) = dropped {
+        warn!("database {temporary} is left of the failed restore: {}", error.message);
+    }
+}
+
 /// Whether a client that has gone is still counted.
 fn in_use(error: &Error) -> bool {
     error.detail_of("stderr").is_some_and(|stderr| stderr.contains("being accessed by other users"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_temporary_name_fits_its_slot() {
-        let name = temporary("bkhost-bitbucket-20261121-014200-4f2a9c");
-        let rest = name.strip_prefix("bkhost-restore-").unwrap();
-        assert!(rest.starts_with("0261121014200") || rest.contains("0142004f2a9c"), "{name}");
-        assert!((1..=32).contains(&rest.len()) && rest.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()));
-        assert!(temporary("x").len() > "bkhost-restore-".len());
-    }
 }

@@ -227,7 +227,7 @@ fn the_database_goes_before_the_dump() {
 #[test]
 fn the_session_that_holds_the_snapshot_ends() {
     let script = r#"case "$*" in *--format*) psql -X -q -d postgres -c "SELECT pg_terminate_backend(pid)
-        FROM pg_stat_activity WHERE datname = '$PGDATABASE' AND application_name = 'bkhost'" >&2 || exit 9 ;; esac
+        FROM pg_stat_activity WHERE datname = '$PGDATABASE' AND application_name LIKE 'bkhost%'" >&2 || exit 9 ;; esac
         exec pg_dump "$@""#;
     let (bk, simulator, dataset) = real("pg_dump", script, "database");
     bk.run(&["run"]).fails(6, &["part `database`"]);

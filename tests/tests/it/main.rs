@@ -31,6 +31,7 @@ mod mysql;
 mod mysql_physical;
 mod notify;
 mod p4d;
+mod postgresql;
 mod proxied;
 mod prune;
 mod rds;

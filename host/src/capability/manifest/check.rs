@@ -197,7 +197,7 @@ fn exec(manifest: &Manifest, command: &ExecRequest) -> Checked {
         if !used.contains_key(name) {
             return Err(Problem::new(
                 format!("the slot {name:?} is used nowhere"),
-                "use it in argv or stdin, or drop it",
+                "use it in argv, stdin or env, or drop it",
             )
             .on("slots", name));
         }
@@ -207,11 +207,12 @@ fn exec(manifest: &Manifest, command: &ExecRequest) -> Checked {
         })?;
     }
     if let Some(missing) = used.keys().find(|name| !command.slots.contains_key(*name)) {
+        let place = if command.env_slots().any(|slot| slot == missing) { "slot" } else { "{" };
         return Err(Problem::new(
             format!("{{{missing}}} is used, and no slot says what it may hold"),
             "add a table [exec.slots.<name>] with one-of, pattern or path",
         )
-        .on("{", missing));
+        .on(place, missing));
     }
     for (variable, value) in &command.env {
         env(manifest, variable, value).map_err(|p| p.on(variable, ""))?;
@@ -231,7 +232,7 @@ fn program(text: &str) -> Checked {
     ))
 }
 
-/// Checks the texts of `argv` and `stdin`; returns the slots they use, and whether each is repeated.
+/// Checks the texts of `argv` and `stdin`; returns the slots that they and `env` use, and whether each is repeated.
 fn templates(command: &ExecRequest) -> Result<BTreeMap<String, bool>, Problem> {
     let bad = |message: String| {
         let hint = "literals and {slots}; {slot...} alone is repeated; a literal brace is written twice";
@@ -271,6 +272,11 @@ fn templates(command: &ExecRequest) -> Result<BTreeMap<String, bool>, Problem> {
             return Err(bad(format!("the line {id:?} cannot have a repeated slot")).on("stdin", "").on(id, ""));
         }
         note(&element, "stdin")?;
+    }
+    for slot in command.env_slots() {
+        if *used.entry(slot.to_owned()).or_insert(false) {
+            return Err(bad(format!("the slot {slot:?} is repeated in one place and plain in another")).on("env", slot));
+        }
     }
     Ok(used)
 }

@@ -292,6 +292,19 @@ pub enum EnvValue {
     Config(String),
     /// This text.
     Value(String),
+    /// What the plugin gives for this slot, which the command then needs: for names that a program would take apart as
+    /// an argument.
+    Slot(String),
+}
+
+impl ExecRequest {
+    /// The slots whose values go into the environment.
+    pub(crate) fn env_slots(&self) -> impl Iterator<Item = &str> {
+        self.env.values().filter_map(|value| match value {
+            EnvValue::Slot(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
 }
 
 /// A directory the plugin asks for, shown to it as `/source/<name>`.

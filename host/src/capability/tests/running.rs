@@ -44,6 +44,31 @@ async fn output_and_status() {
 }
 
 #[tokio::test]
+async fn a_slot_can_go_into_the_environment() {
+    let fixture = Fixture::new(&one(
+        "[\"{b}\"]",
+        "[exec.env]\nPGDATABASE = { slot = \"a\" }\n[exec.slots.a]\none-of = \"config.names\"\n[exec.slots.b]\npath = \"staging\"",
+    ))
+    .config(json!({"names": ["dbname=x host=/tmp", "two"]}))
+    .script("printf '%s|%s' \"$PGDATABASE\" \"$*\"");
+    let gate = fixture.gate();
+    let run = async |name: &str| gate.run("go", &given(&[("a", &[name]), ("b", &["/staging"])])).await;
+    let staging = fixture.path("staging").display().to_string();
+    assert_eq!(run("dbname=x host=/tmp").await.unwrap().stdout, format!("dbname=x host=/tmp|{staging}"));
+    for (slots, says) in [
+        (&[("a", &["three"][..]), ("b", &["/staging"])][..], "is not of config.names"),
+        (&[("b", &["/staging"])], "slot a is missing"),
+        (&[("a", &["two", "two"]), ("b", &["/staging"])], "takes one value"),
+        (&[("a", &["-two"]), ("b", &["/staging"])], "starts with `-`"),
+    ] {
+        let error = gate.run("go", &given(slots)).await.unwrap_err();
+        assert_eq!(error.code, Code::Denied);
+        assert!(error.message.contains(says), "{error:?}");
+    }
+    assert_eq!(fixture.commands().len(), 1);
+}
+
+#[tokio::test]
 async fn nothing_is_inherited() {
     let fixture = Fixture::new(&one(
         "[]",
