@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages that the tests drive: ZFS on FUSE, PostgreSQL, MariaDB, and the tools that check from outside what
-# bkhost wrote; and moto from PyPI, into the build output. Idempotent: does nothing, and needs no root, when all of them
+# bkhost wrote; and from PyPI, into the build output, moto and other majors of PostgreSQL. Idempotent: does nothing, and needs no root, when all of them
 # are there. Else root, or sudo without a password.
 #
 #   tests/scripts/install.sh             install what is missing
@@ -14,10 +14,11 @@ packages=(
   mariadb-server-core mariadb-client mariadb-backup   # without mariadb-server: nothing that starts a server at boot
   user-mode-linux lvm2 thin-provisioning-tools busybox-static kmod xfsprogs e2fsprogs   # LVM, in a kernel of its own
   zstd tar rsync attr acl           # reading archives, copying and comparing trees from outside
+  openssl                           # certificates for tests of TLS
   git                               # the repositories of a small home
   procps util-linux                 # ps, setpriv, unshare, fsfreeze
   e2fsprogs xfsprogs                # file systems to freeze
-  python3 python3-venv              # moto, which stands in for AWS
+  python3 python3-venv              # moto, which stands in for AWS; other majors of PostgreSQL
   faketime                          # runs on another date
 )
 
@@ -41,7 +42,9 @@ fi
 
 # What does not come from Debian.
 others() {
-  [ "${1-}" = --build ] || "$(dirname "${BASH_SOURCE[0]}")/moto.sh" install
+  [ "${1-}" != --build ] || return 0
+  "$(dirname "${BASH_SOURCE[0]}")/moto.sh" install
+  "$(dirname "${BASH_SOURCE[0]}")/postgres.sh" install
 }
 
 if [ ${#missing[@]} = 0 ]; then

@@ -33,7 +33,7 @@ pub use freezer::{freezer, signal};
 pub use loopfs::LoopFs;
 pub use mariadb::{Mariadb, Session, mariadb};
 pub use p4d::P4;
-pub use postgres::{Postgres, postgres};
+pub use postgres::{Postgres, postgres, postgres_bin};
 pub use proxy::{Call, Fault, Proxy};
 pub use running::{Outcome, Running, tool, until};
 pub use simulator::Simulator;

@@ -1,5 +1,6 @@
 //! A PostgreSQL server that all tests share; each makes databases of its own.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -10,19 +11,69 @@ pub struct Postgres {
     _holder: Running,
     host: String,
     port: String,
+    bin: Option<PathBuf>,
 }
 
 /// The server. It starts when the first test needs it, and stops when the tests end.
 pub fn postgres() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
-    SERVER.get_or_init(|| {
+    SERVER.get_or_init(|| Postgres::start(None, &[]))
+}
+
+/// Where the programs of another major version are.
+#[must_use]
+pub fn postgres_bin(major: u32) -> PathBuf {
+    // <target>/release/deps/<test>
+    let place = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("postgres");
+    let bin = std::env::var_os("CARGO_TARGET_DIR").map_or(place, |dir| PathBuf::from(dir).join("postgres"));
+    let bin = bin.join(major.to_string()).join("bin");
+    assert!(bin.exists(), "{} is missing: run `tests/scripts/postgres.sh install` first", bin.display());
+    bin
+}
+
+impl Postgres {
+    /// A server of its own, of this major version (none: that of Debian), with these options of `postgres.sh`.
+    #[must_use]
+    pub fn start(major: Option<u32>, options: &[&str]) -> Self {
         let mut command = Command::new(script("postgres.sh"));
-        command.args(["run", "bash", "-c", "echo \"server $PGHOST $PGPORT\"; read -r _"]);
+        let bin = major.map(postgres_bin);
+        command.arg("run").args(options);
+        if let Some(bin) = &bin {
+            command.arg("--bin").arg(bin);
+        }
+        command.args(["bash", "-c", "echo \"server $PGHOST $PGPORT\"; read -r _"]);
         let mut holder = Running::start(command, true);
         let line = holder.says("server ");
         let words: Vec<_> = line.split(' ').collect();
-        Postgres { host: words[1].to_owned(), port: words[2].to_owned(), _holder: holder }
-    })
+        Self { host: words[1].to_owned(), port: words[2].to_owned(), bin, _holder: holder }
+    }
+
+    /// The directory that holds the server's data and its socket's directory.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        Path::new(&self.host).parent().unwrap().to_owned()
+    }
+
+    /// `[part.programs]` with the programs of this server's own version, but for those named here.
+    #[must_use]
+    pub fn programs(&self, except: &[&str]) -> String {
+        let bin = self.bin.as_ref().unwrap();
+        let all = [
+            "psql",
+            "pg_dump",
+            "pg_dumpall",
+            "pg_restore",
+            "createdb",
+            "dropdb",
+            "vacuumdb",
+            "initdb",
+            "postgres",
+            "pg_ctl",
+        ];
+        let lines = all.iter().filter(|program| !except.contains(program));
+        let lines: String = lines.map(|program| format!("{program} = \"{}/{program}\"\n", bin.display())).collect();
+        format!("[part.programs]\n{lines}")
+    }
 }
 
 impl Postgres {
@@ -65,8 +116,8 @@ impl Postgres {
 
     /// A new directory that belongs to the server.
     #[must_use]
-    pub fn directory(&self, name: &str) -> std::path::PathBuf {
-        let directory = std::path::Path::new(&self.host).with_file_name(name);
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let directory = self.place().join(name);
         std::fs::create_dir(&directory).unwrap();
         let owner = std::fs::metadata(&self.host).unwrap();
         let (uid, gid) = (std::os::unix::fs::MetadataExt::uid(&owner), std::os::unix::fs::MetadataExt::gid(&owner));

@@ -24,6 +24,7 @@ use super::program::SYSTEM_DIRS;
 use super::rights::Command;
 use super::sign;
 use super::slots::{Filled, config_value, texts};
+use super::user::User;
 use super::{
     Access, Argument, CallError, Code, Completed, HostPath, HttpTimeouts, Preopen, Process, ResponseBody, Rights,
     Witness,
@@ -289,6 +290,17 @@ impl Gate {
         if self.cancel.is_cancelled() {
             return Err(CallError::new(Code::Interrupted, format!("command {}: the run was cancelled", request.id)));
         }
+        let arguments = match (&self.rights.via, &command.inner) {
+            (Some(via), Some(inner)) => {
+                let variables = ["LC_ALL", "TZ"].into_iter().chain(environment.iter().map(|(name, _)| name.as_str()));
+                via.arguments(variables, inner, arguments)
+            }
+            _ => arguments,
+        };
+        let user = match &command.user {
+            Some(user) => Some(user.as_ref().map_err(Clone::clone)?),
+            None => self.rights.run_as.as_ref(),
+        };
         let mask = &self.rights.mask;
         let argv: Vec<_> = std::iter::once(program.path.to_string_lossy().into_owned())
             .chain(arguments.iter().map(|argument| mask.text(argument.as_bytes())))
@@ -314,7 +326,11 @@ impl Gate {
         let mut tries = 0;
         let launched = loop {
             let stdin = feed || request.stdin.is_some();
-            match launch(self.command(&program.path, &arguments, &environment), stdin, self.witness.owner()) {
+            match launch(
+                self.command(&program.path, &arguments, &environment, user, command.user.is_some()),
+                stdin,
+                self.witness.owner(),
+            ) {
                 // Somebody who was writing the file a moment ago is just forking.
                 Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < 20 => {
                     tries += 1;
@@ -344,12 +360,15 @@ impl Gate {
         program: &Path,
         arguments: &[String],
         environment: &[(String, String)],
+        user: Option<&User>,
+        another: bool,
     ) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(program);
-        let cwd = Some(self.rights.staging.as_path()).filter(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
+        // The staging area is the part's user's, and closed to another.
+        let cwd = Some(self.rights.staging.as_path()).filter(|dir| !another && dir.is_dir()).unwrap_or(Path::new("/"));
         command.args(arguments).env_clear().current_dir(cwd);
         command.env("LC_ALL", "C").env("TZ", "UTC").env("PATH", SYSTEM_DIRS.join(":"));
-        match &self.rights.run_as {
+        match user {
             Some(user) => {
                 command.env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
                 if user.uid != rustix::process::geteuid().as_raw() {

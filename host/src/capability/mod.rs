@@ -25,6 +25,7 @@ mod slots;
 mod stanza;
 pub mod units;
 mod user;
+mod via;
 
 pub(crate) use aws::{Keys, Known};
 pub use error::{CallError, Code};
@@ -39,6 +40,7 @@ pub use paths::{HostPath, Preopen};
 pub use process::{Argument, Completed, Leader, NoWitness, Output, Process, Witness, kill_orphans, start_time};
 pub use rights::{Origin, Rights, RightsRequest};
 pub use secret::{Resolved, Secret, SecretSource};
+pub use via::check_via;
 
 /// The names of the secrets that are AWS keys.
 pub(crate) mod aws_secrets {

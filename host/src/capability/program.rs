@@ -15,9 +15,30 @@ pub(super) struct Program {
     identity: (u64, u64, u64, i64, i64),
 }
 
-/// The first program of this name in the system's directories.
-pub(super) fn find(name: &str) -> Option<PathBuf> {
-    SYSTEM_DIRS.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
+/// The first program of this name in the system's directories, else in those of `more`, of which a component may be or
+/// hold one `*`: there, the one with the highest number.
+pub(super) fn find(name: &str, more: &[String]) -> Option<PathBuf> {
+    let usual = SYSTEM_DIRS.iter().map(|dir| Path::new(dir).join(name));
+    usual.chain(more.iter().flat_map(|dir| expand(dir)).map(|dir| dir.join(name))).find(|path| path.is_file())
+}
+
+/// The directories that a pattern stands for, those with the highest number first.
+fn expand(pattern: &str) -> Vec<PathBuf> {
+    let Some((before, after)) = pattern.split_once('*') else { return vec![PathBuf::from(pattern)] };
+    let (parent, prefix) = before.rsplit_once('/').unwrap_or(("", before));
+    let (suffix, rest) = after.split_once('/').unwrap_or((after, ""));
+    let mut found: Vec<(u64, PathBuf)> = std::fs::read_dir(format!("{parent}/"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            let number = name.strip_prefix(prefix)?.strip_suffix(suffix)?.parse().ok()?;
+            Some((number, entry.path().join(rest)))
+        })
+        .collect();
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    found.into_iter().map(|(_, path)| path).collect()
 }
 
 impl Program {
@@ -116,6 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn the_highest_number_is_looked_at_first() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["9.6", "9", "15", "16", "100x"] {
+            fs::create_dir_all(dir.path().join(name).join("bin")).unwrap();
+        }
+        for name in ["9", "15"] {
+            script(&dir.path().join(name).join("bin"), "no-such-program-anywhere", 0o755);
+        }
+        let pattern = format!("{}/*/bin", dir.path().display());
+        let found = find("no-such-program-anywhere", std::slice::from_ref(&pattern));
+        assert_eq!(found, Some(dir.path().join("15/bin/no-such-program-anywhere")));
+        assert_eq!(expand(&pattern).len(), 3);
+        assert_eq!(find("no-such-program-anywhere", &["/nonexistent/*/bin".to_owned()]), None);
+    }
+
+    #[test]
     fn files() {
         let dir = tempfile::tempdir().unwrap();
         let good = script(dir.path(), "good", 0o755);
@@ -161,7 +198,7 @@ mod tests {
 
     #[test]
     fn found_in_the_systems_directories() {
-        assert!(find("sh").is_some_and(|path| path.is_absolute()));
-        assert_eq!(find("no-such-program-anywhere"), None);
+        assert!(find("sh", &[]).is_some_and(|path| path.is_absolute()));
+        assert_eq!(find("no-such-program-anywhere", &[]), None);
     }
 }

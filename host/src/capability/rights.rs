@@ -12,6 +12,7 @@ use super::server::{self, Server};
 use super::sign::{self, Signing};
 use super::slots::{Filled, Forms, config_value, texts};
 use super::user::User;
+use super::via::Via;
 use super::{Access, CallError, Code, Grant, Manifest, Secret, stanza};
 use crate::{Error, ErrorKind, Result, ResultExt};
 
@@ -46,6 +47,8 @@ pub struct RightsRequest<'a> {
     pub secrets: BTreeMap<String, Secret>,
     /// `[part.programs]`: where a program is, by its name in the manifest. For shipped plugins; a grant names its own.
     pub programs: BTreeMap<String, PathBuf>,
+    /// `[[part]] via`: the words in front of every command.
+    pub via: Vec<String>,
     /// The user the commands run as (without supplementary groups); none: ours.
     pub run_as: Option<String>,
     /// `/staging`.
@@ -63,7 +66,12 @@ pub struct RightsRequest<'a> {
 pub(super) struct Command {
     pub(super) request: ExecRequest,
     pub(super) forms: Forms,
+    /// What is run: the command's program, or the one that takes it elsewhere.
     pub(super) program: Result<Program, CallError>,
+    /// The command's program, where another one takes it: a path or a name there.
+    pub(super) inner: Option<String>,
+    /// As whom it runs, where that is not as the part's other commands do.
+    pub(super) user: Option<Result<User, CallError>>,
 }
 
 /// A server of the manifest with this part's configuration.
@@ -89,6 +97,7 @@ pub struct Rights {
     pub(super) reachable: Vec<Reachable>,
     pub(super) grant: Grant,
     pub(super) run_as: Option<User>,
+    pub(super) via: Option<Via>,
     pub(super) staging: PathBuf,
     pub(super) state: PathBuf,
     pub(super) target: Option<PathBuf>,
@@ -106,12 +115,20 @@ impl Rights {
         let RightsRequest { manifest, part, config, .. } = request;
         let grant = granted(&request)?;
         undeclared(&request)?;
+        let via = Via::new(&request.via);
+        let run_as = request.run_as.as_deref().map(User::find).transpose()?;
         let mut commands = BTreeMap::new();
         for exec in &manifest.exec {
             let forms = Forms::new(exec, config, request.restore_to.as_deref())
                 .or_error(ErrorKind::Plugin, || format!("command {} of {}", exec.id, request.plugin))?;
-            let program = program(&request, &grant, exec);
-            commands.insert(exec.id.clone(), Command { request: exec.clone(), forms, program });
+            let inner = via.as_ref().map(|_| inner(&request, &grant, exec));
+            let (program, inner) = match (&via, inner) {
+                (Some(via), Some(Ok(inner))) => (taken(via, exec), Some(inner)),
+                (_, Some(Err(error))) => (Err(error), None),
+                _ => (program(&request, &grant, exec), None),
+            };
+            let user = user(exec, run_as.as_ref(), via.is_some());
+            commands.insert(exec.id.clone(), Command { request: exec.clone(), forms, program, inner, user });
         }
         let open = open_texts(config);
         Ok(Self {
@@ -122,7 +139,8 @@ impl Rights {
             reachable: reachable(&request, &grant)?,
             commands,
             grant,
-            run_as: request.run_as.as_deref().map(User::find).transpose()?,
+            run_as,
+            via,
             mask: Mask::new(request.secrets.values(), |text| open.iter().any(|known| known == text)),
             secrets: request.secrets,
             staging: request.staging,
@@ -306,26 +324,67 @@ fn granted(request: &RightsRequest<'_>) -> Result<Grant> {
     Ok(grant.clone())
 }
 
+/// Its path in a third party's grant.
+fn granted_program(request: &RightsRequest<'_>, grant: &Grant, exec: &ExecRequest) -> Result<PathBuf, CallError> {
+    grant.exec.get(&exec.id).cloned().ok_or_else(|| {
+        let name = &exec.program;
+        let path = program::find(name, &exec.search).unwrap_or_else(|| Path::new("/path/of").join(name));
+        let all = grant.exec.iter().map(|(id, path)| (id.as_str(), path.as_path()));
+        let line = stanza::exec(all.chain([(exec.id.as_str(), path.as_path())]));
+        CallError::denied(format!("command {}: the grant for {} does not allow it", exec.id, request.plugin))
+            .hint(grant_line(request.plugin, &line))
+    })
+}
+
+/// The program of a command that another one takes elsewhere: what it is there cannot be looked at from here.
+fn inner(request: &RightsRequest<'_>, grant: &Grant, exec: &ExecRequest) -> Result<String, CallError> {
+    let path = match request.origin {
+        Origin::ThirdParty => granted_program(request, grant, exec)?,
+        Origin::Shipped => match request.programs.get(&exec.program) {
+            Some(path) => path.clone(),
+            None => return Ok(exec.program.clone()),
+        },
+    };
+    path.into_os_string().into_string().map_err(|path| {
+        let path = path.to_string_lossy().into_owned();
+        CallError::new(Code::Unsupported, format!("command {}: the path {path:?} is not UTF-8", exec.id))
+    })
+}
+
+/// The program that takes a command elsewhere.
+fn taken(via: &Via, exec: &ExecRequest) -> Result<Program, CallError> {
+    via.program.clone().map_err(|why| {
+        CallError::denied(format!("command {}: via: {why}", exec.id)).hint(
+            "correct the file, or `via` of the [[part]]: only root's or our own files run that no one else can change",
+        )
+    })
+}
+
+/// As whom a command runs that must not run as root, where it would.
+fn user(exec: &ExecRequest, run_as: Option<&User>, elsewhere: bool) -> Option<Result<User, CallError>> {
+    let name = exec.never_root.as_deref()?;
+    let root = run_as.map_or_else(|| rustix::process::geteuid().is_root(), |user| user.uid == 0);
+    (root && !elsewhere).then(|| {
+        User::find(name).map_err(|error| {
+            CallError::new(Code::NotFound, format!("command {}: {error}", exec.id))
+                .hint(format!("{} does not run as root: name another user with run-as in the [[part]]", exec.program))
+        })
+    })
+}
+
 fn program(request: &RightsRequest<'_>, grant: &Grant, exec: &ExecRequest) -> Result<Program, CallError> {
     let name = &exec.program;
     let denied = |why: String| CallError::denied(format!("command {}: {why}", exec.id));
     let (path, place) = match request.origin {
-        Origin::ThirdParty => match grant.exec.get(&exec.id) {
-            Some(path) => (path.clone(), "its path in the [[grant]]"),
-            None => {
-                let path = program::find(name).unwrap_or_else(|| Path::new("/path/of").join(name));
-                let all = grant.exec.iter().map(|(id, path)| (id.as_str(), path.as_path()));
-                let line = stanza::exec(all.chain([(exec.id.as_str(), path.as_path())]));
-                return Err(denied(format!("the grant for {} does not allow it", request.plugin))
-                    .hint(grant_line(request.plugin, &line)));
-            }
-        },
-        Origin::Shipped => match request.programs.get(name).cloned().or_else(|| program::find(name)) {
+        Origin::ThirdParty => (granted_program(request, grant, exec)?, "its path in the [[grant]]"),
+        Origin::Shipped => match request.programs.get(name).cloned().or_else(|| program::find(name, &exec.search)) {
             Some(path) => (path, "its path under [part.programs]"),
             None => {
+                let places: Vec<_> =
+                    SYSTEM_DIRS.iter().copied().chain(exec.search.iter().map(String::as_str)).collect();
                 return Err(CallError::new(
                     Code::NotFound,
-                    format!("command {}: the program {name} is in none of {}", exec.id, SYSTEM_DIRS.join(", ")),
+                    format!("command {}: the program {name} is in none of {}", exec.id, places.join(", ")),
                 )
                 .hint(format!("install it, or say where it is, under [part.programs]: {name} = \"/path/of/{name}\"")));
             }

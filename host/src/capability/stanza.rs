@@ -54,7 +54,7 @@ pub(super) fn full(request: &RightsRequest<'_>) -> String {
         .exec
         .iter()
         .map(|e| {
-            let found = request.programs.get(&e.program).cloned().or_else(|| program::find(&e.program));
+            let found = request.programs.get(&e.program).cloned().or_else(|| program::find(&e.program, &e.search));
             (e.id.as_str(), found.unwrap_or_else(|| Path::new("/path/of").join(&e.program)))
         })
         .collect();

@@ -112,6 +112,7 @@ fn grant(plugin: &Plugin, name: &str) -> Option<String> {
         config: &serde_json::json!({}),
         secrets: BTreeMap::new(),
         programs: BTreeMap::new(),
+        via: Vec::new(),
         run_as: None,
         staging: PathBuf::from("/"),
         state: PathBuf::from("/"),

@@ -14,7 +14,7 @@ use super::restore::RestoreConfig;
 use super::source::{Place, Sources};
 use crate::archive::check_name;
 use crate::capability::manifest::Kind;
-use crate::capability::{Grant, MAX_FREEZE};
+use crate::capability::{Grant, MAX_FREEZE, check_via};
 use crate::error::{Error, Result};
 use crate::store::check_location;
 use crate::units::Span;
@@ -147,6 +147,7 @@ impl Checker<'_> {
             if part.run_as.as_ref().is_some_and(String::is_empty) {
                 return Err(self.wrong(&at("run-as"), "`run-as` must not be empty"));
             }
+            check_via(&part.via).map_err(|why| self.wrong(&at("via"), &format!("`via` {why}")))?;
             for (program, file) in &part.programs {
                 self.absolute(
                     &[Step::Key("part"), Step::Index(index), Step::Key("programs"), Step::Key(program)],

@@ -43,6 +43,7 @@ fn part(record: &PartRecord) -> Part {
         plugin: format!("{}.wasm", record.plugin),
         after: Vec::new(),
         run_as: None,
+        via: Vec::new(),
         config: record.config.as_object().cloned().unwrap_or_default(),
         secrets: BTreeMap::new(),
         programs: BTreeMap::new(),

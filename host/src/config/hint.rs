@@ -35,6 +35,7 @@ const FORMS: &[(&str, &str)] = &[
     ("part[].run-as", "run-as = \"postgres\""),
     ("part[].config", "write the plugin's own keys below [part.config]"),
     ("part[].secrets", "password = { env = \"PGPASSWORD\" } below [part.secrets]"),
+    ("part[].via", "via = [\"/usr/bin/docker\", \"exec\", \"-i\", \"--env={env}\", \"postgres\"]"),
     ("part[].programs", "pg_dump = \"/usr/lib/postgresql/15/bin/pg_dump\" below [part.programs]"),
     ("part[].min-share", "min-share = \"50%\", or \"0%\" if it may shrink as it likes"),
     ("part[].limits", "memory = \"256MiB\" and the like below [part.limits]"),

@@ -160,6 +160,12 @@ pub struct Part {
     /// The user whose rights the plugin's commands get. Default: the user that bkhost runs as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as: Option<String>,
+    /// Words in front of every command of the plugin, which run it elsewhere: `["/usr/bin/docker", "exec", "-i",
+    /// "--env={env}", "postgres"]`. The first is a program of this machine, which is checked like any other; the plugin's
+    /// own programs are then those of the container. A word with `{env}` is repeated for each variable of a command's
+    /// environment, with the variable's name in its place: values, such as passwords, are in no argument.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub via: Vec<String>,
     /// The plugin's own keys, checked against its schema.
     #[serde(default, deserialize_with = "super::json::plugin_config")]
     pub config: serde_json::Map<String, Value>,

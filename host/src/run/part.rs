@@ -129,6 +129,7 @@ impl Part {
             config: &self.values,
             secrets: self.secrets.clone(),
             programs: self.settings.programs.clone(),
+            via: self.settings.via.clone(),
             run_as: self.settings.run_as.clone(),
             staging: session.dirs.staging(self.name())?,
             state: session.dirs.plugin_state(self.name())?,

@@ -165,6 +165,7 @@ impl Part {
             config: &config,
             secrets: BTreeMap::from([("password".to_owned(), Secret::new(PASSWORD))]),
             programs: BTreeMap::new(),
+            via: Vec::new(),
             run_as: None,
             staging: self.path("staging"),
             state: self.path("state"),

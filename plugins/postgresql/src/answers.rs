@@ -113,6 +113,14 @@ impl Major {
     }
 }
 
+impl Major {
+    /// Whether a `pg_restore` of this version, told to stop at the first error, restores into such a server: since 17, it
+    /// begins with a setting that no older server knows.
+    pub(crate) fn restores_into(self, server: Self) -> bool {
+        self < Self(17, 0) || server >= Self(17, 0)
+    }
+}
+
 impl PartialOrd for Major {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some((self.0, self.1).cmp(&(other.0, other.1)))

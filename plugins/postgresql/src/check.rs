@@ -107,6 +107,13 @@ fn tool_finding(tool: &str, version: &str, server: Major) -> Finding {
                 "install the client programs of PostgreSQL {server}, and name them in [part.programs] if they are not in the usual place"
             ))
         }
+        Some(major) if tool == "pg_dump" && !major.restores_into(server) => Finding::warning(
+            tool,
+            format!(
+                "{version}, newer than the server, which is {server}: what it writes cannot be restored into this server"
+            ),
+        )
+        .hint(format!("pg_restore {major} restores into PostgreSQL 17 and newer: name programs of PostgreSQL {server} in [part.programs]")),
         Some(major) if tool == "pg_dump" && major > server => Finding::info(
             tool,
             format!(
@@ -248,7 +255,10 @@ mod tests {
         assert_eq!(tool_finding("pg_dump", "15.20", server).severity, Severity::Failure);
         assert_eq!(tool_finding("psql", "15.20", server).severity, Severity::Info);
         assert_eq!(tool_finding("pg_dump", "16.1", server).severity, Severity::Info);
-        assert_eq!(tool_finding("pg_dump", "17.0", server).severity, Severity::Info);
+        assert_eq!(tool_finding("pg_dump", "17.0", Major::of_number(170_000)).severity, Severity::Info);
+        assert_eq!(tool_finding("pg_dump", "16.0", Major::of_number(150_000)).severity, Severity::Info);
+        assert_eq!(tool_finding("pg_dump", "17.0", server).severity, Severity::Warning);
+        assert_eq!(tool_finding("pg_dump", "18.0", Major::of_number(170_000)).severity, Severity::Info);
         assert_eq!(tool_finding("pg_restore", "devel", server).severity, Severity::Warning);
     }
 

@@ -5,19 +5,23 @@
 
 mod answers;
 mod check;
+mod drill;
 mod dump;
 mod globals;
 mod names;
 mod restore;
 mod session;
+mod verify;
 
-use bkhost_sdk::{Archived, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, debug, exec, staging, warn};
+use bkhost_sdk::{
+    Archived, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, debug, exec, path, staging, warn,
+};
 use serde::{Deserialize, Serialize};
 
 use answers::{Facts, Point};
 use session::{Held, Rows};
 
-bkhost_sdk::export!(Postgresql);
+bkhost_sdk::export!(Postgresql: Verify + Drill);
 
 /// The rows of all tables, beside the dumps.
 const ROWS: &str = "rows.json";
@@ -119,6 +123,16 @@ struct Database {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Counted {
     databases: Vec<CountedDatabase>,
+}
+
+impl Counted {
+    /// What a set says, which was extracted into this directory.
+    fn read(directory: &str) -> Result<Self> {
+        let file = format!("{directory}/{ROWS}");
+        let text = std::fs::read_to_string(path::local(&file))
+            .map_err(|error| Error::io(format!("reading {file}"), &error))?;
+        serde_json::from_str(&text).map_err(|error| Error::corrupt(format!("{ROWS} cannot be read: {error}")))
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 //! Each is filled under a name of its own, and all are renamed together when they are complete: the names that were asked
 //! for never show half a database, and what a failure removes is never anything but what this call made.
 
-mod plan;
+pub(crate) mod plan;
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub(crate) fn restore(config: &Config, state: &State, archived: &[Archived], to:
     let place = Place::new(&format!("{}-files", plan.unique()))?;
     let roles = if config.restore_globals { place.roles()? } else { globals::Roles::default() };
     // Nothing was changed so far.
-    let made = globals::Made::create(&roles)?;
+    let made = globals::Made::create(&roles, exec::command("maker"))?;
     let mut created = Vec::new();
     let outcome = make(config, state, &plan, &place, &mut created)
         .and_then(|()| rename(&plan.targets))
@@ -54,10 +54,10 @@ pub(crate) fn restore(config: &Config, state: &State, archived: &[Archived], to:
 }
 
 /// A directory of this restore in the staging area. It goes with it.
-struct Place(String);
+pub(crate) struct Place(String);
 
 impl Place {
-    fn new(name: &str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         let place = Self(staging::at(name));
         staging::remove(&place.0)?;
         place.make(&place.0)?;
@@ -74,14 +74,14 @@ impl Place {
     }
 
     /// Write an archived tree or file into a directory of its own here.
-    fn extract(&self, name: &str) -> Result<String> {
+    pub(crate) fn extract(&self, name: &str) -> Result<String> {
         let directory = self.at(name);
         self.make(&directory)?;
         archive::extract(name, &directory)?;
         Ok(directory)
     }
 
-    fn roles(&self) -> Result<globals::Roles> {
+    pub(crate) fn roles(&self) -> Result<globals::Roles> {
         globals::read(&format!("{}/{}", self.extract(globals::JSON)?, globals::JSON))
     }
 }
@@ -115,18 +115,8 @@ fn make<'a>(
 }
 
 fn create(config: &Config, target: &Target<'_>) -> Result<()> {
-    let facts = target.facts;
-    let provider = facts.provider();
-    let locale_of = |wanted: &str| facts.locale().filter(|_| provider == Some(wanted));
-    exec::command("create")
-        .slot("maintenance", &config.maintenance_database)
-        .slot("encoding", &facts.encoding)
-        .slot("collate", facts.collate())
-        .slot("ctype", facts.ctype())
-        .slot_if("provider", provider)
-        .slot_if("icu", locale_of("icu"))
-        .slot_if("rules", facts.rules().filter(|_| provider == Some("icu")))
-        .slot_if("builtin", locale_of("builtin"))
+    let command = exec::command("create").slot("maintenance", &config.maintenance_database);
+    like(command, target.facts)
         .slot_if("owner", target.owner)
         .slot("temporary", &target.temporary)
         .run()?
@@ -134,7 +124,21 @@ fn create(config: &Config, target: &Target<'_>) -> Result<()> {
         .map(drop)
 }
 
-fn created_where(error: Error, facts: &Facts) -> Error {
+/// The command that creates a database, with the encoding and the locale of the original.
+pub(crate) fn like(command: exec::Command, facts: &Facts) -> exec::Command {
+    let provider = facts.provider();
+    let locale_of = |wanted: &str| facts.locale().filter(|_| provider == Some(wanted));
+    command
+        .slot("encoding", &facts.encoding)
+        .slot("collate", facts.collate())
+        .slot("ctype", facts.ctype())
+        .slot_if("provider", provider)
+        .slot_if("icu", locale_of("icu"))
+        .slot_if("rules", facts.rules().filter(|_| provider == Some("icu")))
+        .slot_if("builtin", locale_of("builtin"))
+}
+
+pub(crate) fn created_where(error: Error, facts: &Facts) -> Error {
     if error.detail_of("stderr").is_some_and(|stderr| stderr.contains("locale")) {
         error.hint(format!("the original's locale is {}: install it on the server's machine", facts.collate()))
     } else {

@@ -40,6 +40,12 @@ impl Held {
         Ok(Self { session })
     }
 
+    /// A session of a rehearsal, in a database that it has restored.
+    pub(crate) fn scratch(server: &str, database: &str) -> Result<Self> {
+        let command = exec::command("scratch-session").slot("server", server).slot("temporary", database);
+        Ok(Self { session: command.session()? })
+    }
+
     /// Ask for the consistency point; do not wait for it.
     pub(crate) fn begin(&mut self) -> Result<()> {
         self.session.send("begin", &[])?;

@@ -67,10 +67,10 @@ fn member(bk: &Bkhost, id: &str, name: &str) -> String {
 
 #[test]
 fn several_databases_come_back_as_they_were() {
-    for format in ["directory", "custom"] {
+    for (format, half) in [("directory", 0..3), ("custom", 3..6)] {
         let postgres = postgres();
         let bk = Bkhost::new();
-        let names = names(&bk);
+        let names = names(&bk)[half].to_vec();
         for (n, name) in names.iter().enumerate() {
             fill(postgres, name, 100 * (n + 1));
         }

@@ -19,7 +19,7 @@ pub(super) async fn resume(device: &str) {
         return;
     }
     let Some((major, minor)) = device.split_once(':') else { return };
-    let Some(Ok(program)) = program::find("dmsetup").map(|path| Program::check(&path)) else { return };
+    let Some(Ok(program)) = program::find("dmsetup", &[]).map(|path| Program::check(&path)) else { return };
     let mut command = Command::new(&program.path);
     // Without waiting for udev, for which nothing changes.
     command.args(["resume", "--noudevsync", "--major", major, "--minor", minor]);

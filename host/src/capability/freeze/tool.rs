@@ -71,7 +71,7 @@ impl fmt::Display for Failure {
 
 /// The program, if it can be run.
 pub(super) fn program() -> Result<Program, String> {
-    let path = program::find("fsfreeze")
+    let path = program::find("fsfreeze", &[])
         .ok_or_else(|| format!("fsfreeze (of util-linux) is in none of {}", SYSTEM_DIRS.join(", ")))?;
     Program::check(&path)
 }

@@ -182,6 +182,16 @@ fn exec(manifest: &Manifest, command: &ExecRequest) -> Checked {
     name("command id", &command.id)?;
     reason(&command.reason)?;
     program(&command.program).map_err(|p| p.on("program", ""))?;
+    for directory in &command.search {
+        let plain = directory.split('/').skip(1).all(|component| !matches!(component, "" | "." | ".."));
+        if !directory.starts_with('/') || !plain || directory.matches('*').count() > 1 {
+            let hint = "write absolute paths, such as /usr/lib/postgresql/*/bin";
+            return Err(Problem::new(format!("{directory:?} is no directory to search"), hint).on("search", directory));
+        }
+    }
+    if let Some(user) = &command.never_root {
+        self::name("user", user).map_err(|p| p.on("never-root", user))?;
+    }
     if command.timeout.0.is_zero() {
         return Err(Problem::new("the timeout is 0", "write for example timeout = \"10m\"").on("timeout", ""));
     }

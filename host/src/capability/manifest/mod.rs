@@ -175,6 +175,13 @@ pub struct ExecRequest {
     pub id: String,
     /// The program's file name; the operator decides which file that is.
     pub program: String,
+    /// Where else it may be than in the system's directories: absolute paths, of which one component may hold a `*` that
+    /// stands for a number, the highest first: `/usr/lib/postgresql/*/bin`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<String>,
+    /// It refuses to run as root, and where it would, runs as this user instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub never_root: Option<String>,
     /// The arguments: literals and `{slots}`. A list inside the list is an optional group, rendered when all its slots
     /// are given. `{slot...}` is a whole element that is repeated. `{{` and `}}` are literal braces.
     #[serde(default)]

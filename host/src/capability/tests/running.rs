@@ -69,6 +69,60 @@ async fn a_slot_can_go_into_the_environment() {
 }
 
 #[tokio::test]
+async fn commands_that_run_elsewhere() {
+    let manifest = one(
+        "[\"--file={b}\", \"{a...}\"]",
+        "[exec.env]\nPGPASSWORD = { secret = \"password\" }\nPGUSER = { value = \"me\" }\nGONE = { config = \"config.gone\" }\n\
+         [exec.slots.a]\npattern = \".+\"\n[exec.slots.b]\npath = \"staging\"\n[[secret]]\nname = \"password\"\nreason = \"x\"",
+    );
+    let elsewhere = |words: &[&str]| {
+        let mut fixture = Fixture::new(&manifest).secret("password", "hunter2");
+        let wrapper = script(&fixture.path("wrapper"), "printf '%s|' \"$@\"; [ -z \"$PGPASSWORD\" ] || printf set");
+        fixture.via =
+            std::iter::once(wrapper.display().to_string()).chain(words.iter().map(|w| (*w).to_owned())).collect();
+        fixture
+    };
+    let slots = given(&[("a", &["x y", "$(id)"]), ("b", &["/staging"])]);
+    let fixture = elsewhere(&["exec", "--env={env}", "the box"]);
+    let staging = fixture.path("staging").display().to_string();
+    let done = fixture.gate().run("go", &slots).await.unwrap();
+    let expected =
+        format!("exec|--env=LC_ALL|--env=TZ|--env=PGPASSWORD|--env=PGUSER|the box|acme|--file={staging}|x y|$(id)|set");
+    assert_eq!(done.stdout, expected);
+    assert!(!format!("{:?}", fixture.commands()).contains("hunter2"));
+    // A path of the operator's is one there, whatever is here.
+    let mut fixture = elsewhere(&[]);
+    fixture.programs.insert("acme".into(), "/opt/there/acme".into());
+    assert!(fixture.gate().run("go", &slots).await.unwrap().stdout.starts_with("/opt/there/acme|--file="));
+    // A third party's plugin needs its grant there as here, and the program that takes it elsewhere is one that nobody can change.
+    let fixture = elsewhere(&[]).granted("");
+    assert_eq!(fixture.gate().run("go", &slots).await.unwrap_err().code, Code::Denied);
+    let fixture = elsewhere(&[]).granted("exec = { go = \"/there/acme\" }");
+    assert!(fixture.gate().run("go", &slots).await.unwrap().stdout.starts_with("/there/acme|"));
+    let open = elsewhere(&[]);
+    std::fs::set_permissions(open.path("wrapper"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let error = open.gate().run("go", &slots).await.unwrap_err();
+    assert!(error.code == Code::Denied && error.message.contains("via"), "{error:?}");
+    assert_eq!(open.commands(), []);
+}
+
+#[tokio::test]
+async fn a_command_that_must_not_run_as_root() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let fixture = Fixture::new(&one("[]", "never-root = \"nobody\"")).script("id -un");
+    // Others have to get to the script, and to where it starts.
+    for path in [fixture.dir.path().to_owned(), fixture.path("staging")] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    assert_eq!(fixture.gate().run("go", &[]).await.unwrap().stdout, "nobody\n");
+    let fixture = Fixture::new(&one("[]", "never-root = \"nobody-of-that-name\"")).script("id -un");
+    let error = fixture.gate().run("go", &[]).await.unwrap_err();
+    assert!(error.message.contains("nobody-of-that-name") && hint(&error).contains("run-as"), "{error:?}");
+}
+
+#[tokio::test]
 async fn nothing_is_inherited() {
     let fixture = Fixture::new(&one(
         "[]",
@@ -404,6 +458,7 @@ async fn as_another_user() {
         config: &fixture.config,
         secrets: BTreeMap::new(),
         programs: fixture.programs.clone(),
+        via: Vec::new(),
         run_as: Some("nobody".into()),
         staging: fixture.path("staging"),
         state: fixture.path("state"),

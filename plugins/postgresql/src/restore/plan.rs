@@ -94,7 +94,14 @@ impl<'a> Plan<'a> {
                 "the server is PostgreSQL {theirs}, the dump is of {ours}: it may hold what this server does not know"
             );
         }
-        readable(state)
+        let reads = readable(state)?;
+        if reads.is_some_and(|reads| !reads.restores_into(theirs)) {
+            let reads = reads.map(|reads| reads.to_string()).unwrap_or_default();
+            return Err(Error::unsupported(format!("pg_restore {reads} cannot restore into PostgreSQL {theirs}")).hint(
+                "since version 17 it begins with a setting that no older server knows: restore into PostgreSQL 17 or newer, or by a pg_restore of 16 if pg_dump was that old",
+            ));
+        }
+        Ok(())
     }
 
     fn tablespaces(&self) -> Result<()> {
@@ -113,8 +120,8 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Whether this `pg_restore` reads what the set's `pg_dump` wrote.
-pub(crate) fn readable(state: &State) -> Result<()> {
+/// Whether this `pg_restore` reads what the set's `pg_dump` wrote. Returns its version.
+pub(crate) fn readable(state: &State) -> Result<Option<Major>> {
     let written = state.pg_dump.as_deref().and_then(Major::of_text);
     let reads = Major::of_text(&version("pg-restore-version")?);
     match (written, reads) {
@@ -122,7 +129,7 @@ pub(crate) fn readable(state: &State) -> Result<()> {
             Err(Error::unsupported(format!("pg_restore {reads} cannot read a dump that pg_dump {written} wrote"))
                 .hint(format!("install the client programs of PostgreSQL {written}")))
         }
-        _ => Ok(()),
+        _ => Ok(reads),
     }
 }
 
