@@ -196,14 +196,15 @@ fn database_findings(subject: &str, database: &Database) -> Vec<Finding> {
 /// Whether the programs see the staging area that we see, and whether there is room.
 fn place(size: u64) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let file = staging::at("seen");
-    let text = format!("bkhost {} {}", bkhost_sdk::config::part(), bkhost_sdk::now());
-    let written = std::fs::write(path::local(&file), &text).map_err(|e| Error::io(format!("writing {file}"), &e));
-    let seen = written.and_then(|()| exec::run("seen", &[("directory", &file)]));
-    staging::remove(&file)?;
-    if seen?.stdout != text {
+    let directory = staging::at("seen");
+    staging::remove(&directory)?;
+    let made = exec::run("seen", &[("directory", &directory)])?;
+    let seen = std::fs::symlink_metadata(path::local(&directory)).is_ok();
+    staging::remove(&directory)?;
+    if made.status != 0 || !seen {
+        let why = if made.status == 0 { "what they write is not there".to_owned() } else { made.failure().message };
         findings.push(
-            Finding::failure("staging", "pg_dump would not write where bkhost reads: the programs do not see the staging area")
+            Finding::failure("staging", format!("the programs do not see the staging area, or may not write there: {why}"))
                 .hint("mount it at the same path in the container, or set [part.config] format = \"custom\", which needs none"),
         );
         return Ok(findings);

@@ -24,7 +24,7 @@ impl Drill for Postgresql {
     fn rehearse(&mut self, snapshot: &Snapshot, _: &[Archived]) -> Result<Vec<Finding>> {
         let state: State = snapshot.state()?;
         readable(&state)?;
-        let place = Place::new("drill")?;
+        let place = Place::new("drill", state.format)?;
         let server = Server::start()?;
         let outcome = rehearse(&self.config, &state, &place, &server);
         let stopped = server.stop();

@@ -34,7 +34,7 @@ pub(crate) fn restore(config: &Config, state: &State, archived: &[Archived], to:
     }
     plan.may(config, state)?;
 
-    let place = Place::new(&format!("{}-files", plan.unique()))?;
+    let place = Place::new(&format!("{}-files", plan.unique()), state.format)?;
     let roles = if config.restore_globals { place.roles()? } else { globals::Roles::default() };
     // Nothing was changed so far.
     let made = globals::Made::create(&roles, exec::command("maker"))?;
@@ -57,10 +57,14 @@ pub(crate) fn restore(config: &Config, state: &State, archived: &[Archived], to:
 pub(crate) struct Place(String);
 
 impl Place {
-    pub(crate) fn new(name: &str) -> Result<Self> {
+    /// With dumps in it, it has to belong to whom the programs run as.
+    pub(crate) fn new(name: &str, format: Format) -> Result<Self> {
         let place = Self(staging::at(name));
         staging::remove(&place.0)?;
-        place.make(&place.0)?;
+        match format {
+            Format::Directory => exec::run("place", &[("directory", &place.0)])?.ok().map(drop)?,
+            Format::Custom => place.make(&place.0)?,
+        }
         Ok(place)
     }
 

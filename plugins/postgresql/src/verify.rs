@@ -11,7 +11,7 @@ impl Verify for Postgresql {
     fn verify(&mut self, snapshot: &Snapshot, _: &[Archived]) -> Result<Vec<Finding>> {
         let state: State = snapshot.state()?;
         readable(&state)?;
-        let place = Place::new("verify")?;
+        let place = Place::new("verify", state.format)?;
         let dumps = match state.format {
             Format::Directory => Some(place.extract(dump::DUMPS)?),
             Format::Custom => None,

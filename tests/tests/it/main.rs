@@ -32,6 +32,7 @@ mod mysql_physical;
 mod notify;
 mod p4d;
 mod postgresql;
+mod postgresql_container;
 mod postgresql_servers;
 mod proxied;
 mod prune;

@@ -308,6 +308,24 @@ fn many_tables_are_counted_and_counting_can_be_switched_off() {
 }
 
 #[test]
+fn as_another_user_under_a_tight_umask() {
+    let postgres = postgres();
+    let mut bk = Bkhost::new();
+    bk.wrap("umask 077; exec \"$@\"");
+    let name = bk.instance().to_owned();
+    postgres.create(&name, 100);
+    let part = part(postgres, std::slice::from_ref(&name), "")
+        .replace("[part.config]", "run-as = \"postgres\"\n[part.config]");
+    bk.config(&[&application_none(), &part]);
+    bk.run(&["check"]).ok();
+    let id = bk.backup_id();
+    postgres.drop(&name);
+    bk.run(&["restore", &id, "--confirm", &name]).ok();
+    assert_eq!(postgres.sql(&name, "SELECT count(*) FROM t"), "100");
+    postgres.drop(&name);
+}
+
+#[test]
 fn a_stream_that_breaks_is_no_backup() {
     let postgres = postgres();
     let bk = Bkhost::new();
