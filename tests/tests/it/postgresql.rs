@@ -195,7 +195,7 @@ fn roles_come_back_where_asked_and_those_that_exist_stay_as_they_are() {
          FROM pg_authid a WHERE rolname LIKE '{name}%' ORDER BY 1"
     );
     let before = postgres.sql("postgres", &facts);
-    let config = |keys: &str| bk.config(&[&application_none(), &part(postgres, &[name.clone()], keys)]);
+    let config = |keys: &str| bk.config(&[&application_none(), &part(postgres, std::slice::from_ref(&name), keys)]);
     config("");
     let id = bk.backup_id();
     let sql = member(&bk, &id, "globals.sql");
@@ -246,7 +246,7 @@ fn a_role_that_may_not_read_passwords_keeps_the_roles_without_them() {
     let role = format!("{name}reader");
     postgres.sql("postgres", &format!("CREATE ROLE \"{role}\" LOGIN"));
     postgres.sql(&name, &format!("GRANT SELECT ON t TO \"{role}\""));
-    bk.config(&[&application_none(), &part(postgres, &[name.clone()], &format!("username = \"{role}\""))]);
+    bk.config(&[&application_none(), &part(postgres, std::slice::from_ref(&name), &format!("username = \"{role}\""))]);
     let checked = bk.run(&["check"]).ok();
     assert!(checked.stdout.contains("without their passwords"), "{checked}");
     let manifest = bk.backup();
@@ -268,7 +268,7 @@ fn a_tablespace_has_to_be_there() {
     let directory = postgres.directory(&space);
     postgres.sql("postgres", &format!("CREATE TABLESPACE \"{space}\" LOCATION '{}'", directory.display()));
     postgres.sql(&name, &format!("CREATE INDEX ON t (id) TABLESPACE \"{space}\""));
-    let config = |keys: &str| bk.config(&[&application_none(), &part(postgres, &[name.clone()], keys)]);
+    let config = |keys: &str| bk.config(&[&application_none(), &part(postgres, std::slice::from_ref(&name), keys)]);
     config("");
     let id = bk.backup_id();
     assert!(member(&bk, &id, "globals.sql").contains(&format!("CREATE TABLESPACE \"{space}\"")));
@@ -296,11 +296,14 @@ fn many_tables_are_counted_and_counting_can_be_switched_off() {
         "SELECT format('CREATE TABLE many_%s AS SELECT generate_series(1, %s) AS n', lpad(i::text, 50, 'x'), i % 7)
          FROM generate_series(1, 2000) i \\gexec",
     );
-    bk.config(&[&application_none(), &part(postgres, &[name.clone()], "compress = 1")]);
+    bk.config(&[&application_none(), &part(postgres, std::slice::from_ref(&name), "compress = 1")]);
     let id = bk.backup_id();
     let rows = counted(&bk, &id);
     assert_eq!(rows["databases"][0]["tables"].as_array().unwrap().len(), 2001);
-    bk.config(&[&application_none(), &part(postgres, &[name.clone()], "count-rows = false\nglobals = \"off\"")]);
+    bk.config(&[
+        &application_none(),
+        &part(postgres, std::slice::from_ref(&name), "count-rows = false\nglobals = \"off\""),
+    ]);
     let manifest = bk.backup();
     let sources = manifest["parts"][0]["sources"].as_array().unwrap();
     assert_eq!(sources.len(), 1, "{manifest}");
@@ -336,7 +339,7 @@ fn a_stream_that_breaks_is_no_backup() {
         r#"case "$*" in *--format*) /usr/bin/pg_dump "$@" | head -c 20000; echo "out of luck" >&2; exit 1 ;; esac; exec /usr/bin/pg_dump "$@""#,
     );
     let keys = format!("format = \"custom\"\n[part.programs]\npg_dump = \"{}\"", broken.display());
-    bk.config(&[&application_none(), &part(postgres, &[name.clone()], &keys)]);
+    bk.config(&[&application_none(), &part(postgres, std::slice::from_ref(&name), &keys)]);
     bk.run(&["run"]).fails(6, &["out of luck"]);
     assert_eq!(bk.stored(), [""; 0]);
     until("no session is left", Duration::from_secs(5), || postgres.sessions(&name) == 0);

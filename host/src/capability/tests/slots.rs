@@ -129,7 +129,9 @@ fn a_setting_can_make_the_target_a_directory() {
     assert_eq!(manifest.restore.target_of(&json!({"method": "dump"})), Name);
     assert_eq!(manifest.restore.target_of(&json!({})), Name);
     assert_eq!(manifest.restore.target_of(&json!({"method": "physical"})), Directory);
-    assert!(manifest.restore.into_directory() && !Manifest::parse(&super::manifest("")).unwrap().restore.into_directory());
+    assert!(
+        manifest.restore.into_directory() && !Manifest::parse(&super::manifest("")).unwrap().restore.into_directory()
+    );
 }
 
 #[test]
