@@ -18,3 +18,15 @@ pub fn local(guest: &str) -> PathBuf {
     #[cfg(not(target_arch = "wasm32"))]
     crate::testing::local(guest)
 }
+
+/// What a component is told of a path below a directory that the host could not open for it (ENOTCAPABLE).
+const NOT_OPENED: i32 = 76;
+
+/// Why a directory of the configuration (`/source/<name>`) cannot be read, for a finding.
+#[must_use]
+pub fn unreadable(error: &std::io::Error) -> String {
+    if error.raw_os_error() == Some(NOT_OPENED) {
+        return "it does not exist, is no directory, or may not be read by this user".to_owned();
+    }
+    format!("cannot be read: {error}")
+}

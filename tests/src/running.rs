@@ -190,6 +190,21 @@ impl Running {
         self.start = Instant::now();
     }
 
+    /// Wait until it has stopped itself (SIGSTOP); not if it has ended.
+    #[track_caller]
+    pub fn stops(&mut self) -> bool {
+        let since = Instant::now();
+        while self.runs() {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+            if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
+                return true;
+            }
+            self.in_time(since, "neither stops nor ends");
+            std::thread::sleep(PAUSE);
+        }
+        false
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

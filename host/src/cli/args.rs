@@ -198,6 +198,8 @@ pub(super) enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// List the snapshots that the parts' vendors hold, and the sets that they belong to; changes nothing
+    Snapshots,
     /// Read every byte of a set back and compare it with the set's index
     Verify {
         /// The set's id, or `latest`
@@ -351,6 +353,11 @@ pub(super) enum Simulate {
 pub(super) enum PluginCommand {
     /// Show what a plugin is, what it asks for and why, and the grant to paste
     Inspect {
+        /// The plugin: a path, or a name that is looked up beside the program
+        plugin: String,
+    },
+    /// Look for what a plugin's author should put right: settings that are not described, rights that are not used
+    Check {
         /// The plugin: a path, or a name that is looked up beside the program
         plugin: String,
     },

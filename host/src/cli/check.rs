@@ -19,16 +19,7 @@ pub(super) async fn check(context: &Context, adhoc: &Adhoc) -> Result<ExitCode> 
         output::json(&serde_json::json!({ "findings": findings }))?;
     } else {
         for Found { part, finding } in &findings {
-            let mark = match finding.severity {
-                Severity::Info => "ok     ",
-                Severity::Warning => "warning",
-                Severity::Failure => "FAILURE",
-            };
-            let whom = part.as_deref().unwrap_or("application");
-            output::line(format!("{mark}  {whom}: {}: {}", finding.subject, finding.message));
-            if let Some(hint) = &finding.hint {
-                output::line(format!("         hint: {hint}"));
-            }
+            output::finding(part.as_deref().unwrap_or("application"), finding);
         }
     }
     judge(&findings)

@@ -23,6 +23,7 @@ mod restore;
 mod run;
 mod show;
 mod simulate;
+mod snapshots;
 mod status;
 mod verify;
 
@@ -81,6 +82,7 @@ async fn work(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Check { adhoc } => check::check(context, &adhoc).await,
         Command::List { place } => list::list(context, &place).await,
         Command::Ls { id, path, part, place } => ls::ls(context, &id, part.as_deref(), path.as_deref(), &place).await,
+        Command::Snapshots => snapshots::snapshots(context).await,
         Command::Show { id, place } => show::show(context, &id, &place).await,
         Command::Verify { id, place, all: _ } => verify::verify(context, id.as_deref(), &place).await,
         Command::Restore(args) => restore::restore(context, args).await,

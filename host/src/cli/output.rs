@@ -5,6 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::report::{Finding, Severity};
 
 /// Print a line on stdout. A reader that went away (`bkhost list | head -1`) is no failure.
 pub(super) fn line(text: impl AsRef<str>) {
@@ -35,6 +36,19 @@ pub(super) fn error(error: &Error, as_json: bool) {
     let _ = std::io::stderr().write_all(text.as_bytes());
     if as_json {
         line(serde_json::json!({ "error": error.to_json() }).to_string());
+    }
+}
+
+/// Print what was found about somebody.
+pub(super) fn finding(whom: &str, finding: &Finding) {
+    let mark = match finding.severity {
+        Severity::Info => "ok     ",
+        Severity::Warning => "warning",
+        Severity::Failure => "FAILURE",
+    };
+    line(format!("{mark}  {whom}: {}: {}", finding.subject, finding.message));
+    if let Some(hint) = &finding.hint {
+        line(format!("         hint: {hint}"));
     }
 }
 

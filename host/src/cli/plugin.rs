@@ -9,17 +9,20 @@ use super::context::Context;
 use super::output;
 use crate::capability::manifest::{Argv, ExecRequest, RestoreTarget};
 use crate::capability::{Origin, Rights, RightsRequest};
-use crate::error::Result;
-use crate::plugin::Plugin;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plugin::{self, Plugin, Severity};
 use crate::units;
 
 pub(super) async fn plugin(context: &Context, what: &PluginCommand) -> Result<ExitCode> {
-    let PluginCommand::Inspect { plugin: name } = what;
+    let (PluginCommand::Inspect { plugin: name } | PluginCommand::Check { plugin: name }) = what;
     let host = context.host(None)?;
     // On a command line, a file in the current directory is what is meant; in a configuration it would be a surprise.
     let local = PathBuf::from(name);
     let path = if local.is_file() { local } else { host.find(name)? };
     let plugin = host.load(&path)?;
+    if matches!(what, PluginCommand::Check { .. }) {
+        return check(context, &plugin);
+    }
     if context.global.json {
         output::json(&serde_json::json!({
             "path": plugin.path(),
@@ -37,6 +40,23 @@ pub(super) async fn plugin(context: &Context, what: &PluginCommand) -> Result<Ex
         print(&plugin, name);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn check(context: &Context, plugin: &Plugin) -> Result<ExitCode> {
+    let findings = plugin::review(plugin)?;
+    if context.global.json {
+        output::json(&serde_json::json!({ "plugin": plugin.name(), "findings": findings }))?;
+    } else {
+        findings.iter().for_each(|finding| output::finding(plugin.name(), finding));
+        if findings.is_empty() {
+            output::line(format!("{}: nothing to put right", plugin.name()));
+        }
+    }
+    let failures = findings.iter().filter(|finding| finding.severity == Severity::Failure).count();
+    if failures == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Error::new(ErrorKind::Plugin, format!("{}: {failures} of the findings above are failures", plugin.name())))
 }
 
 fn print(plugin: &Plugin, name: &str) {

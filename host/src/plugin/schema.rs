@@ -57,6 +57,19 @@ impl ConfigSchema {
         Err((1..).zip(errors).fold(first, |first, (n, more)| first.detail(format!("also-{n}"), more.message())))
     }
 
+    /// Whether a value is valid against a part of this schema.
+    pub(super) fn accepts(&self, part: &Value, value: &Value) -> bool {
+        let mut part = part.clone();
+        // What it refers to is looked up in it.
+        if let (Some(part), Some(definitions)) = (part.as_object_mut(), self.schema.get("$defs")) {
+            part.insert("$defs".to_owned(), definitions.clone());
+        }
+        let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
+        let mut value = value.clone();
+        self.fill(&part, &mut value, DEPTH);
+        options.build(&part).is_ok_and(|validator| validator.is_valid(&value))
+    }
+
     fn fill(&self, schema: &Value, value: &mut Value, depth: usize) {
         let Some(depth) = depth.checked_sub(1) else { return };
         let schema = self.resolve(schema);
@@ -84,7 +97,7 @@ impl ConfigSchema {
     }
 
     /// Follows references within the schema.
-    fn resolve<'a>(&'a self, mut schema: &'a Value) -> &'a Value {
+    pub(super) fn resolve<'a>(&'a self, mut schema: &'a Value) -> &'a Value {
         for _ in 0..DEPTH {
             let target = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'));
             match target.and_then(|pointer| self.schema.pointer(pointer)) {
@@ -121,8 +134,27 @@ impl ConfigSchema {
                     None => error.hint(format!("add `{name} = …` to the part's [part.config]")),
                 }
             }
-            ValidationErrorKind::Type { .. } => at(format!(" is {}; {}", shown(), expected(error))),
-            _ => at(format!(": {}", text::line(&error.to_string(), 500))),
+            ValidationErrorKind::Type { .. } => {
+                self.with_hint(&key, at(format!(" is {}; {}", shown(), expected(error))))
+            }
+            _ => self.with_hint(&key, at(format!(": {}", text::line(&error.to_string(), 500)))),
+        }
+    }
+
+    /// The error with what the schema says of the key, or of what holds it.
+    fn with_hint(&self, key: &str, error: Error) -> Error {
+        let path = error_path(key);
+        let outer = path.split_once('[').map_or(path, |(outer, _)| outer);
+        // What stands beside a reference says more than what it refers to.
+        let of_key = outer.rsplit_once('.').and_then(|(table, name)| {
+            let property = self.object_at(table).get("properties")?.get(name)?;
+            property.get("description").or_else(|| self.resolve(property).get("description"))
+        });
+        match self.object_at(path).get("description").filter(|_| path != outer).or(of_key).and_then(Value::as_str) {
+            Some(description) => {
+                error.hint(format!("{}: {}", key.trim_start_matches("part."), text::line(description, 300)))
+            }
+            None => error,
         }
     }
 
@@ -240,6 +272,7 @@ mod tests {
 
         let item = with("datasets", json!(["tank", "Tank 2"]));
         assert!(item.message().starts_with("part.config.datasets[1]"), "{item}");
+        assert_eq!(item.hint_text(), Some("config.datasets[1]: The datasets to snapshot."));
         assert!(with("port", json!(0)).message().starts_with("part.config.port"));
         let one_of = with("mode", json!("slow"));
         assert!(one_of.message().contains("fast") && one_of.message().contains("safe"), "{one_of}");

@@ -136,7 +136,7 @@ impl Ec2 {
         let mut found = reservations.iter().flat_map(|reservation| reservation.list("instancesSet"));
         let item = found
             .find(|item| item.text("instanceId") == id)
-            .ok_or_else(|| Error::not_found(format!("the instance {id} does not exist")))?;
+            .ok_or_else(|| gone(format!("the instance {id} does not exist")))?;
         let devices = item.list("blockDeviceMapping").iter();
         Ok(Instance {
             id: id.to_owned(),
@@ -160,7 +160,7 @@ impl Ec2 {
     /// The volume of this id.
     pub(crate) fn volume(&self, id: &str) -> Result<Volume> {
         let mut found = self.volumes_by_id(&[id.to_owned()])?.into_iter();
-        found.find(|volume| volume.id == id).ok_or_else(|| Error::not_found(format!("the volume {id} does not exist")))
+        found.find(|volume| volume.id == id).ok_or_else(|| gone(format!("the volume {id} does not exist")))
     }
 
     fn volumes(&self, call: &Parameters) -> Result<Vec<Volume>> {
@@ -177,4 +177,9 @@ impl Ec2 {
     pub(crate) fn shots_by_id(&self, ids: &[String]) -> Result<Vec<Shot>> {
         if ids.is_empty() { Ok(Vec::new()) } else { self.shots([filter("snapshot-id", ids)]) }
     }
+}
+
+fn gone(what: String) -> Error {
+    Error::not_found(what)
+        .hint("check [part.config] against the console: its id, its region, and the account of the credentials")
 }

@@ -66,7 +66,7 @@ impl Strategy for Directory {
                     ErrorKind::PermissionDenied => "run bkhost as a user who may read it",
                     _ => "it has to be a directory that this user may read",
                 };
-                Finding::failure(subject, format!("cannot be read: {error}")).hint(hint)
+                Finding::failure(subject, path::unreadable(&error)).hint(hint)
             }
         }])
     }

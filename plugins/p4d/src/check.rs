@@ -46,7 +46,9 @@ fn root(config: &Config) -> Option<Finding> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(
             Finding::failure(subject, "holds no db.counters: it is no server's root").hint("check [part.config] root"),
         ),
-        Err(error) => Some(Finding::failure(subject, format!("cannot be read: {error}"))),
+        Err(error) => Some(
+            Finding::failure(subject, path::unreadable(&error)).hint("check [part.config] root and [[part]] run-as"),
+        ),
     }
 }
 
@@ -100,9 +102,7 @@ fn place(config: &Config, layout: &Layout) -> Vec<Finding> {
     let subject = format!("directory {host}");
     let mut found = Vec::new();
     if let Err(error) = std::fs::read_dir(path::local(guest)) {
-        return vec![
-            Finding::failure(subject, format!("cannot be read: {error}")).hint("check [part.config] checkpoints"),
-        ];
+        return vec![Finding::failure(subject, path::unreadable(&error)).hint("check [part.config] checkpoints")];
     }
     if config.method == Method::P4d {
         match exec::run("writable", &[("directory", guest)]) {

@@ -65,6 +65,10 @@ impl Failure {
     /// The host did not send it, or brought no answer.
     pub(crate) fn of_host(action: &str, error: Error) -> Self {
         let transient = matches!(error.code, ErrorCode::Unavailable | ErrorCode::TimedOut);
+        let error = match error.hint {
+            None if transient => error.hint("are region and endpoint right, and does this host reach them?"),
+            _ => error,
+        };
         let unsent = matches!(error.code, ErrorCode::Denied | ErrorCode::InvalidConfig | ErrorCode::NotFound);
         Self::new(Facts {
             action: action.to_owned(),
@@ -244,7 +248,7 @@ fn kind(code: &str, status: u16) -> (ErrorCode, Option<&'static str>) {
         );
     }
     let kind = if bare.ends_with("NotFound") || bare.ends_with(".Malformed") || bare.ends_with(".NotFound") {
-        ErrorCode::NotFound
+        return (ErrorCode::NotFound, Some("check the name, and whether it is in this region and account"));
     } else if bare.ends_with("AlreadyExists") || bare.ends_with(".Duplicate") {
         ErrorCode::AlreadyExists
     } else if bare.contains("QuotaExceeded") || bare.contains("LimitExceeded") {

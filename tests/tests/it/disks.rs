@@ -113,14 +113,23 @@ impl World {
     }
 }
 
-fn scratch(name: &str) -> PathBuf {
-    let dir = tempfile::Builder::new().prefix("bkhost-disk-").tempdir().unwrap().keep();
-    dir.join(name)
+/// A directory that goes with the test. Made before what is mounted in it, so that it goes after that.
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        Self(tempfile::Builder::new().prefix("bkhost-disk-").tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
 }
 
 #[test]
 fn the_store_fills_up_in_the_middle_of_an_archive() {
-    let disk = Mount::tmpfs(scratch("store"), "size=32m");
+    let scratch = Scratch::new();
+    let disk = Mount::tmpfs(scratch.path("store"), "size=32m");
     let mut world = World::new(&disk.0.join("sets"), None);
     world.backup();
     // Enough to begin, and to pass for enough at the check.
@@ -133,7 +142,8 @@ fn the_store_fills_up_in_the_middle_of_an_archive() {
 
 #[test]
 fn the_store_is_full_before_anything_is_locked() {
-    let disk = Mount::tmpfs(scratch("store"), "size=32m");
+    let scratch = Scratch::new();
+    let disk = Mount::tmpfs(scratch.path("store"), "size=32m");
     let mut world = World::new(&disk.0.join("sets"), None);
     world.backup();
     let locks = world.simulator.count("lock");
@@ -146,7 +156,8 @@ fn the_store_is_full_before_anything_is_locked() {
 
 #[test]
 fn the_store_is_read_only() {
-    let disk = Mount::tmpfs(scratch("store"), "size=32m");
+    let scratch = Scratch::new();
+    let disk = Mount::tmpfs(scratch.path("store"), "size=32m");
     let mut world = World::new(&disk.0.join("sets"), None);
     world.backup();
     let locks = world.simulator.count("lock");
@@ -161,7 +172,8 @@ fn the_store_is_read_only() {
 
 #[test]
 fn the_store_is_gone() {
-    let disk = Mount::tmpfs(scratch("store"), "size=32m");
+    let scratch = Scratch::new();
+    let disk = Mount::tmpfs(scratch.path("store"), "size=32m");
     let mut world = World::new(&disk.0.join("there/sets"), None);
     std::fs::create_dir(disk.0.join("there")).unwrap();
     world.backup();
@@ -177,7 +189,8 @@ fn the_store_is_gone() {
 
 #[test]
 fn the_store_goes_while_the_application_is_locked() {
-    let disk = Mount::tmpfs(scratch("store"), "size=32m");
+    let scratch = Scratch::new();
+    let disk = Mount::tmpfs(scratch.path("store"), "size=32m");
     let mut world = World::new(&disk.0.join("sets"), None);
     world.backup();
     let mut command = world.command(&["run"]);
@@ -199,7 +212,8 @@ fn the_store_goes_while_the_application_is_locked() {
 
 #[test]
 fn the_state_directory_is_full_or_read_only() {
-    let disk = Mount::tmpfs(scratch("state"), "size=48m");
+    let scratch = Scratch::new();
+    let disk = Mount::tmpfs(scratch.path("state"), "size=48m");
     let mut world = World::new(&disk.0.with_file_name("sets"), Some(disk.0.clone()));
     world.backup();
     let locks = world.simulator.count("lock");
@@ -222,7 +236,8 @@ fn the_state_directory_is_full_or_read_only() {
 
 #[test]
 fn the_state_fills_up_while_the_application_is_locked() {
-    let disk = Mount::tmpfs(scratch("state"), "size=48m");
+    let scratch = Scratch::new();
+    let disk = Mount::tmpfs(scratch.path("state"), "size=48m");
     let mut world = World::new(&disk.0.with_file_name("sets"), Some(disk.0.clone()));
     world.backup();
     for point in ["after:application:2", "after:capturing:1", "after:captured:1"] {
@@ -257,7 +272,8 @@ fn the_state_fills_up_while_the_application_is_locked() {
 
 #[test]
 fn a_full_tmp_does_not_matter() {
-    let mut bk = World::new(&scratch("sets"), None);
+    let scratch = Scratch::new();
+    let mut bk = World::new(&scratch.path("sets"), None);
     assert!(geteuid().is_root());
     // In a namespace of its own: others need theirs. Its own directory stays in sight.
     let dir = bk.bk.path("");
@@ -280,7 +296,8 @@ fn clocked(command: &mut Command, time: &str) {
 
 #[test]
 fn a_clock_that_was_set_back_does_not_change_the_order_of_the_sets() {
-    let mut world = World::new(&scratch("sets"), None);
+    let scratch = Scratch::new();
+    let mut world = World::new(&scratch.path("sets"), None);
     let config = std::fs::read_to_string(world.bk.path("bkhost.toml")).unwrap();
     std::fs::write(world.bk.path("bkhost.toml"), config + "\n[retention]\nkeep-last = 2\n").unwrap();
     world.backup();
@@ -300,7 +317,7 @@ fn a_clock_that_was_set_back_does_not_change_the_order_of_the_sets() {
         world.listed();
     }
     // By a state of its own, as after the loss of the machine: the store alone tells.
-    world.state = Some(scratch("state"));
+    world.state = Some(scratch.path("state"));
     std::fs::create_dir(world.state.as_ref().unwrap()).unwrap();
     let mut command = world.command(&["run", "--json"]);
     clocked(&mut command, "-30d");
@@ -313,7 +330,8 @@ fn a_clock_that_was_set_back_does_not_change_the_order_of_the_sets() {
 #[test]
 fn a_clock_that_is_set_during_a_run_changes_no_deadline() {
     for (from, to) in [("+0", "+400d"), ("+0", "-400d")] {
-        let world = World::new(&scratch("sets"), None);
+        let scratch = Scratch::new();
+        let world = World::new(&scratch.path("sets"), None);
         let clock = world.bk.path("clock");
         std::fs::write(&clock, format!("{from}\n")).unwrap();
         let config = std::fs::read_to_string(world.bk.path("bkhost.toml")).unwrap();

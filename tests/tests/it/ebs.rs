@@ -20,14 +20,14 @@ impl Refused for Outcome {
 }
 
 /// An account with an instance, its boot volume and its data volumes at /dev/sdf, /dev/sdg and so on.
-struct Account {
-    aws: Aws,
+pub(super) struct Account {
+    pub(super) aws: Aws,
     instance: String,
-    volumes: Vec<String>,
+    pub(super) volumes: Vec<String>,
 }
 
 impl Account {
-    fn new(volumes: usize) -> Self {
+    pub(super) fn new(volumes: usize) -> Self {
         Self::of(Aws::new(), volumes)
     }
 
@@ -37,11 +37,11 @@ impl Account {
     }
 
     /// A part for all data volumes of the instance.
-    fn part(&self, name: &str, more: &str) -> String {
+    pub(super) fn part(&self, name: &str, more: &str) -> String {
         self.part_of(name, &format!("instance-id = \"{}\"\n{more}", self.instance))
     }
 
-    fn part_of(&self, name: &str, config: &str) -> String {
+    pub(super) fn part_of(&self, name: &str, config: &str) -> String {
         format!(
             "[[part]]\nname = \"{name}\"\nplugin = \"amazon-ebs.wasm\"\n[part.config]\nregion = \"{REGION}\"\nendpoint = \
              \"{}\"\n{config}\n",
@@ -64,7 +64,7 @@ impl Account {
         self.run(bk, &["run", "--json"]).ok().json()["id"].as_str().unwrap().to_owned()
     }
 
-    fn snapshots(&self) -> Vec<String> {
+    pub(super) fn snapshots(&self) -> Vec<String> {
         self.snapshots_with(&[])
     }
 
@@ -91,14 +91,14 @@ impl Account {
         self.aws.texts("ec2", "DescribeVolumes", &filters, "volumeId").first().cloned()
     }
 
-    fn volume_count(&self) -> usize {
+    pub(super) fn volume_count(&self) -> usize {
         let mut ids = self.aws.texts("ec2", "DescribeVolumes", &[], "volumeId");
         ids.sort();
         ids.dedup();
         ids.len()
     }
 
-    fn foreign(&self, tags: &[(&str, &str)]) -> String {
+    pub(super) fn foreign(&self, tags: &[(&str, &str)]) -> String {
         let mut call = vec![("VolumeId".to_owned(), self.volumes[0].clone())];
         if !tags.is_empty() {
             call.push(("TagSpecification.1.ResourceType".to_owned(), "snapshot".to_owned()));

@@ -19,7 +19,7 @@ fn compiled() {
 }
 
 /// The test of this path is run again in a kernel of its own, where it does its work.
-fn inside(test: &str, work: fn()) {
+pub(super) fn inside(test: &str, work: fn()) {
     if is_inside() {
         return work();
     }
@@ -66,13 +66,13 @@ fn names_that_attack_are_refused() {
     }
 }
 
-fn part(name: &str, volumes: &[&str], keys: &str) -> String {
+pub(super) fn part(name: &str, volumes: &[&str], keys: &str) -> String {
     format!("[[part]]\nname = \"{name}\"\nplugin = \"lvm.wasm\"\n[part.config]\nvolumes = {volumes:?}\n{keys}\n")
 }
 
 /// A shell's work, which has to succeed.
 #[track_caller]
-fn sh(script: &str) -> String {
+pub(super) fn sh(script: &str) -> String {
     let mut command = Command::new("bash");
     command.args(["-euo", "pipefail", "-c", script]);
     tool(command).trim_end().to_owned()
@@ -96,7 +96,7 @@ fn ours() -> Vec<String> {
 
 /// Nothing of a run is left: no snapshot, no mount, nothing suspended or frozen.
 #[track_caller]
-fn nothing_left(bk: &Bkhost) {
+pub(super) fn nothing_left(bk: &Bkhost) {
     assert_eq!(ours(), [""; 0]);
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains("/staging/"), "{mounts}");
@@ -106,13 +106,13 @@ fn nothing_left(bk: &Bkhost) {
 }
 
 /// A group of both disks.
-fn group() {
+pub(super) fn group() {
     sh("vgcreate -q vg0 /dev/ubda /dev/ubdb 2>/dev/null");
 }
 
 /// A classic volume with a file system, mounted; where.
 #[track_caller]
-fn classic(name: &str, fstype: &str, size: &str) -> PathBuf {
+pub(super) fn classic(name: &str, fstype: &str, size: &str) -> PathBuf {
     sh(&format!("lvcreate -q -y -Wn -n {name} -L {size} vg0 2>/dev/null; mkfs.{fstype} -q /dev/vg0/{name}"));
     mount(name)
 }
@@ -125,7 +125,7 @@ fn thin(name: &str, pool: &str, size: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn mount(name: &str) -> PathBuf {
+pub(super) fn mount(name: &str) -> PathBuf {
     sh(&format!("mkdir -p /mnt/{name}; mount /dev/vg0/{name} /mnt/{name}"));
     Path::new("/mnt").join(name)
 }
@@ -202,7 +202,7 @@ fn last_number(file: &Path) -> usize {
 }
 
 /// An instance in there. Its binary must not use registers that this kernel's signals lose.
-fn bkhost() -> Bkhost {
+pub(super) fn bkhost() -> Bkhost {
     let mut bk = Bkhost::new();
     bk.wrap(&format!("export GLIBC_TUNABLES='{}'; exec \"$@\"", std::env::var("GLIBC_TUNABLES").unwrap_or_default()));
     bk

@@ -11,9 +11,11 @@
 
 mod alarm;
 mod aws;
+mod broken_off;
 mod busy;
 mod cli;
 mod coverage;
+mod conformance;
 mod crash;
 mod damage;
 mod demo;
@@ -41,6 +43,7 @@ mod refusals;
 mod restore;
 mod s3;
 mod several;
+mod regressions;
 mod signals;
 mod stores;
 mod third_party;

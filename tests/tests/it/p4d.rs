@@ -7,7 +7,7 @@ use bkhost_tests::{Bkhost, P4, application_none, directory_part, listing, until,
 use rustix::process::Signal;
 use serde_json::Value;
 
-fn server(root: &Path) -> P4 {
+pub(super) fn server(root: &Path) -> P4 {
     P4::create(root, Path::new(env!("CARGO_BIN_EXE_standin-p4d")).parent().unwrap())
 }
 

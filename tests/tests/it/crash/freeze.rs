@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bkhost_tests::{Bkhost, LoopFs, Running, Simulator, freezer, signal, until};
 use rustix::process::Signal;
 
-use super::world::{Blow, guard_of, kill, stopped};
+use super::world::{Blow, guard_of, kill};
 
 /// They have to be thawed so soon after the run's death, by its guard, or after a signal, by itself.
 const THAWED: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ impl Cold {
         let mut command = self.bk.command(&["run"]);
         command.env("BKHOST_TEST", "1").env("BKHOST_FAULT_POINT", format!("{point}:stop"));
         let mut run = Running::start(command, false);
-        assert!(stopped(&mut run), "{point} is not reached");
+        assert!(run.stops(), "{point} is not reached");
         run
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bkhost_tests::{Running, until};
 use rustix::process::Signal;
 
-use super::world::{World, guard_of, kill, stopped};
+use super::world::{World, guard_of, kill};
 
 /// Runs that died, run and guard, at these points: locked with snapshots; archiving, with a clone; about to publish.
 const DEAD: [&str; 3] = ["after:captured:2", "before:publishing:1", "after:publishing:1"];
@@ -14,7 +14,7 @@ impl World {
     /// Leave a run behind that died at this point, with its guard.
     fn leave_dead(&self, point: &str) {
         let mut run = self.doomed(&["run"], &format!("{point}:stop"));
-        assert!(stopped(&mut run), "{point} is not reached");
+        assert!(run.stops(), "{point} is not reached");
         guard_of(run.pid()).into_iter().for_each(kill);
         run.signal(Signal::KILL);
         assert_eq!(run.end().code, -1);
@@ -23,7 +23,7 @@ impl World {
     /// Stop a run at a point.
     fn stopped_at(&self, point: &str) -> Running {
         let mut run = self.doomed(&["run"], &format!("{point}:stop"));
-        assert!(stopped(&mut run), "{point} is not reached");
+        assert!(run.stops(), "{point} is not reached");
         run
     }
 }

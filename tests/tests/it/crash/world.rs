@@ -1,7 +1,7 @@
 //! An instance with real systems behind it, and what has to hold whenever something of it died.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bkhost_tests::{Bkhost, Outcome, Running, Simulator, Zfs, postgres, until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -73,7 +73,7 @@ impl World {
     /// Run up to a fault point, strike, and see to it that all is well again. Whether the point was reached.
     pub(super) fn strike(&mut self, point: &str, blow: Blow) -> bool {
         let mut run = self.doomed(&["run"], &format!("{point}:stop"));
-        if !stopped(&mut run) {
+        if !run.stops() {
             let _ = run.end().ok();
             return false;
         }
@@ -200,24 +200,6 @@ fn journal_files(runs: &Path) -> Vec<PathBuf> {
 /// Guard and run are killed after the lock and before its token is on disk: nobody knows it then.
 fn token_is_lost(point: &str) -> bool {
     ["before:application:2", "torn:application:2"].contains(&point)
-}
-
-/// Wait until a process has stopped itself; not if it has ended.
-pub(super) fn stopped(run: &mut Running) -> bool {
-    let start = Instant::now();
-    while run.runs() {
-        if state(run.pid()) == Some('T') {
-            return true;
-        }
-        assert!(start.elapsed() < Duration::from_secs(60), "it neither stops nor ends");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    false
-}
-
-fn state(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// The guard of the run in this process.

@@ -14,16 +14,16 @@ use bkhost_tests::aws::{Aws, Fault, REGION, Rule, States, Step};
 use bkhost_tests::{Bkhost, Outcome, application_none};
 
 /// An account with a database, and an instance of bkhost that backs it up.
-struct World {
-    aws: Aws,
-    bk: Bkhost,
+pub(super) struct World {
+    pub(super) aws: Aws,
+    pub(super) bk: Bkhost,
 }
 
 /// Keys of `[part.config]` with which nothing takes long.
-const QUICK: &str = "poll-seconds = 0.05";
+pub(super) const QUICK: &str = "poll-seconds = 0.05";
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Aws::new())
     }
 
@@ -49,12 +49,12 @@ impl World {
         self.aws.fault(Rule::on("DescribeAccountAttributes", Fault::Answer(answer)));
     }
 
-    fn rds(&self, action: &str, parameters: &[(&str, &str)]) -> String {
+    pub(super) fn rds(&self, action: &str, parameters: &[(&str, &str)]) -> String {
         self.aws.call("rds", action, parameters)
     }
 
     /// A database with much that a restore has to bring back.
-    fn database(&self, id: &str) {
+    pub(super) fn database(&self, id: &str) {
         let _ = self.aws.try_call(
             "rds",
             "CreateDBParameterGroup",
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// A `[[part]]`; `what` is `instance = "…"` or `cluster = "…"`.
-    fn part(&self, name: &str, what: &str, keys: &str) -> String {
+    pub(super) fn part(&self, name: &str, what: &str, keys: &str) -> String {
         let secret = |secret: &str, variable: &str| {
             let environment = self.aws.environment();
             let value = &environment.iter().find(|(name, _)| *name == variable).unwrap().1;
@@ -153,7 +153,7 @@ impl World {
     }
 
     /// The manual snapshots of instances.
-    fn snapshots(&self) -> Vec<String> {
+    pub(super) fn snapshots(&self) -> Vec<String> {
         let manual = [("SnapshotType", "manual")];
         let mut all = self.aws.texts("rds", "DescribeDBSnapshots", &manual, "DBSnapshotIdentifier");
         all.sort();
@@ -168,7 +168,7 @@ impl World {
         all
     }
 
-    fn databases(&self) -> Vec<String> {
+    pub(super) fn databases(&self) -> Vec<String> {
         let mut all = self.aws.texts("rds", "DescribeDBInstances", &[], "DBInstanceIdentifier");
         all.sort();
         all
@@ -182,7 +182,7 @@ impl World {
     }
 
     /// What is told of an instance, in these elements.
-    fn facts(&self, id: &str, elements: &[&str]) -> Vec<String> {
+    pub(super) fn facts(&self, id: &str, elements: &[&str]) -> Vec<String> {
         let answer = self.rds("DescribeDBInstances", &[("DBInstanceIdentifier", id)]);
         let of = |element: &&str| {
             let parts: Vec<_> = answer.split(&format!("<{element}>")).skip(1).collect();

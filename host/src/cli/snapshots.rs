@@ -1,0 +1,54 @@
+//! `bkhost snapshots`
+
+use std::process::ExitCode;
+
+use super::args::Adhoc;
+use super::context::Context;
+use super::output;
+use crate::config::Config;
+use crate::error::{ErrorKind, Result};
+use crate::report::{Level, Reporter};
+use crate::run::{self, blocking};
+use crate::store::{SetEntry, Store};
+use crate::units;
+
+pub(super) async fn snapshots(context: &Context) -> Result<ExitCode> {
+    let session = context.session(context.config(&Adhoc::default())?)?;
+    let sets = sets(&session.config, &session.reporter).await?;
+    let found = run::snapshots(&session, &sets).await?;
+    if context.global.json {
+        output::json(&serde_json::json!({ "instance": session.instance(), "snapshots": found }))?;
+    } else if found.is_empty() {
+        output::line(format!("no part of instance {} has a snapshot at its vendor", session.instance()));
+    } else {
+        let rows: Vec<_> = found
+            .iter()
+            .map(|found| {
+                vec![
+                    found.part.clone(),
+                    found.snapshot.id.clone(),
+                    units::age(found.snapshot.created),
+                    found.snapshot.bytes.map(units::human_bytes).unwrap_or_default(),
+                    found.set.as_ref().map_or_else(|| "NO SET".to_owned(), ToString::to_string),
+                ]
+            })
+            .collect();
+        output::table(&["PART", "SNAPSHOT", "AGE", "SIZE", "SET"], &rows);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The sets of all stores. Where one is missing, what is at the vendors matters all the more.
+async fn sets(config: &Config, reporter: &Reporter) -> Result<Vec<SetEntry>> {
+    let mut all = Vec::new();
+    for store in &config.stores {
+        let (location, instance) = (store.to.clone(), config.instance.name.clone());
+        match blocking(move || Store::open(&location)?.list(&instance)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                reporter.message(Level::Warning, None, format!("{error}: the sets in it are not known"));
+            }
+            sets => all.extend(sets?),
+        }
+    }
+    Ok(all)
+}
