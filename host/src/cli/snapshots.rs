@@ -5,16 +5,15 @@ use std::process::ExitCode;
 use super::args::Adhoc;
 use super::context::Context;
 use super::output;
-use crate::config::Config;
 use crate::error::{ErrorKind, Result};
-use crate::report::{Level, Reporter};
-use crate::run::{self, blocking};
+use crate::report::Level;
+use crate::run::{self, Session, blocking};
 use crate::store::{SetEntry, Store};
 use crate::units;
 
 pub(super) async fn snapshots(context: &Context) -> Result<ExitCode> {
     let session = context.session(context.config(&Adhoc::default())?)?;
-    let sets = sets(&session.config, &session.reporter).await?;
+    let sets = sets(&session).await?;
     let found = run::snapshots(&session, &sets).await?;
     if context.global.json {
         output::json(&serde_json::json!({ "instance": session.instance(), "snapshots": found }))?;
@@ -39,13 +38,17 @@ pub(super) async fn snapshots(context: &Context) -> Result<ExitCode> {
 }
 
 /// The sets of all stores. Where one is missing, what is at the vendors matters all the more.
-async fn sets(config: &Config, reporter: &Reporter) -> Result<Vec<SetEntry>> {
+async fn sets(session: &Session) -> Result<Vec<SetEntry>> {
     let mut all = Vec::new();
-    for store in &config.stores {
-        let (location, instance) = (store.to.clone(), config.instance.name.clone());
-        match blocking(move || Store::open(&location)?.list(&instance)).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                reporter.message(Level::Warning, None, format!("{error}: the sets in it are not known"));
+    for config in &session.config.stores {
+        let listed = async {
+            let (store, instance) = (Store::configured(config, false).await?, session.instance().to_owned());
+            blocking(move || store.list(&instance)).await
+        };
+        match listed.await {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Store) => {
+                let text = format!("{error}: the sets in it are not known");
+                session.reporter.message(Level::Warning, None, text);
             }
             sets => all.extend(sets?),
         }
