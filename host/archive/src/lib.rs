@@ -19,6 +19,7 @@ mod index;
 mod mirror;
 mod names;
 mod object;
+mod one;
 mod part;
 mod path;
 mod settle;
@@ -37,6 +38,7 @@ pub use index::{IndexEntry, IndexReader};
 pub use mirror::{Copied, MirrorOptions, Pass, mirror};
 pub use names::{MAX_NAMES, Named, escape, show, unescape};
 pub use object::{ObjectRecord, ObjectRole};
+pub use one::{OneWriter, Unpacked, UnpackedObject, index_path, manifest_path, set_prefix, unpack_one};
 pub use part::{
     ExtractOptions, Extracted, OwnersBy, PartObjects, PartOptions, PartSummary, Selection, Source, SourceSummary,
     extract_part, extract_paths, read_index, verify_part, verify_stored, write_part,

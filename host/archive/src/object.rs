@@ -12,6 +12,8 @@ pub enum ObjectRole {
     Index,
     /// The output of a process.
     Stream,
+    /// What an encrypted set's manifest does not say of the part: JSON.
+    Notes,
 }
 
 /// One stored object.

@@ -97,7 +97,7 @@ pub fn read_stream(
 }
 
 /// Our own errors travel inside those of a read: told as they are.
-fn told(error: io::Error, file: &str) -> Error {
+pub(super) fn told(error: io::Error, file: &str) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,
         Err(e) => Error::new(ErrorKind::Internal, format!("could not read `{file}`")).because(e),

@@ -323,6 +323,12 @@ pub fn stream_file(part: &str, stream: &str, suffix: &str) -> String {
     format!("{part}.{stream}{suffix}")
 }
 
+/// The file name of what an encrypted set's manifest does not say of a part.
+#[must_use]
+pub fn notes_file(part: &str, suffix: &str) -> String {
+    format!("{part}.notes.json{suffix}")
+}
+
 /// Checks an object's file name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 200 characters, ending in `.zst` or `.gz`, perhaps
 /// with `.age` after it. So it can be neither a path, nor hidden, nor the manifest; and it says how to read the object.
 ///

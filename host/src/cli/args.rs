@@ -85,7 +85,14 @@ pub(super) struct Place {
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
     /// The set's id, or `latest`
-    pub id: String,
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    pub id: Option<String>,
+    /// Instead of a set of the store: the archive that `bkhost export` wrote
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["store", "instance"])]
+    pub from: Option<PathBuf>,
+    /// Where that archive is unpacked, before anything is restored [default: the state directory]
+    #[arg(long, value_name = "DIR", requires = "from")]
+    pub work_dir: Option<PathBuf>,
     /// Only this part. May be repeated
     #[arg(long, value_name = "PART")]
     pub part: Vec<String>,
@@ -121,6 +128,32 @@ pub(super) struct RestoreArgs {
     /// The instance's name, instead of being asked for it
     #[arg(long, value_name = "NAME")]
     pub confirm: Option<String>,
+    /// What opens it.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    /// Which store.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// `bkhost export`
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// The set's id, or `latest`
+    pub id: String,
+    /// Where to: a name that ends in .tar, .tar.gz or .tar.zst, perhaps with .age after it (encrypted as [encryption]
+    /// says); `-` for stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// The format of what goes to stdout [default: tar.gz]
+    #[arg(long, value_name = "FORMAT", value_parser = ["tar", "tar.gz", "tar.zst", "tar.age", "tar.gz.age", "tar.zst.age"])]
+    pub format: Option<String>,
+    /// Replace the file if there is one
+    #[arg(long)]
+    pub force: bool,
+    /// What opens it.
+    #[command(flatten)]
+    pub keys: KeyArgs,
     /// Which store.
     #[command(flatten)]
     pub place: Place,
@@ -142,6 +175,21 @@ impl From<Owners> for OwnersBy {
             Owners::Number => Self::Number,
         }
     }
+}
+
+/// What opens an encrypted set.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct KeyArgs {
+    /// An age identity file that opens encrypted sets; one with a passphrase is asked for it. May be repeated
+    /// [default: `identity` or `passphrase` of [encryption]]
+    #[arg(long, value_name = "FILE")]
+    pub identity: Vec<PathBuf>,
+    /// A file with the passphrase that opens the set, or the identity file
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Ask for the passphrase that opens the set
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub ask_passphrase: bool,
 }
 
 /// What to do.
@@ -181,6 +229,9 @@ pub(super) enum Command {
     Show {
         /// The set's id, or `latest`
         id: String,
+        /// What opens it.
+        #[command(flatten)]
+        keys: KeyArgs,
         /// Which store.
         #[command(flatten)]
         place: Place,
@@ -194,6 +245,9 @@ pub(super) enum Command {
         /// The part, if there are several
         #[arg(long, value_name = "PART")]
         part: Option<String>,
+        /// What opens it.
+        #[command(flatten)]
+        keys: KeyArgs,
         /// Which store.
         #[command(flatten)]
         place: Place,
@@ -208,10 +262,15 @@ pub(super) enum Command {
         /// All sets
         #[arg(long, conflicts_with = "id")]
         all: bool,
+        /// What opens it.
+        #[command(flatten)]
+        keys: KeyArgs,
         /// Which store.
         #[command(flatten)]
         place: Place,
     },
+    /// Write a set into one large archive, which `restore --from` takes
+    Export(ExportArgs),
     /// Restore a set, or parts of it
     Restore(RestoreArgs),
     /// Delete old sets, and their vendors' snapshots
@@ -222,6 +281,9 @@ pub(super) enum Command {
         /// Print what would go and why, and delete nothing
         #[arg(long)]
         dry_run: bool,
+        /// What opens it.
+        #[command(flatten)]
+        keys: KeyArgs,
         /// Which store.
         #[command(flatten)]
         place: Place,

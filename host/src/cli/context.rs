@@ -4,9 +4,10 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Adhoc, Global, Place};
+use super::args::{Adhoc, Global, KeyArgs, Place};
 use crate::archive::SetId;
 use crate::archive::set::SetManifest;
 use crate::config::{Config, Flags};
@@ -116,7 +117,16 @@ impl Context {
             reporter: self.reporter(),
             notify: Channels::default(),
             cancel: self.cancel()?,
+            crypto: OnceCell::new(),
         })
+    }
+
+    /// As [`Context::place`], with what opens encrypted sets.
+    pub(super) async fn open(&self, place: &Place, keys: &KeyArgs) -> Result<Opened> {
+        let opened = self.place(place).await?;
+        let keys = self.keys(keys, opened.config.as_ref()).await?;
+        let stores = opened.stores.iter().map(|store| store.clone().with_keys(keys.clone())).collect();
+        Ok(Opened { store: opened.store.with_keys(keys), stores, ..opened })
     }
 
     /// The stores and the instance: the configuration's, or those that the flags name.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::args::Place;
+use super::args::{KeyArgs, Place};
 use super::context::Context;
 use super::output;
 use crate::archive::{Kind, unescape};
@@ -14,10 +14,11 @@ pub(super) async fn ls(
     id: &str,
     part: Option<&str>,
     path: Option<&str>,
+    keys: &KeyArgs,
     place: &Place,
 ) -> Result<ExitCode> {
-    let opened = context.place(place).await?;
-    let set = opened.set(id).await?;
+    let opened = context.open(place, keys).await?;
+    let set = run::reveal(opened.set(id).await?).await?;
     let parts = &set.manifest.parts;
     let names = || parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ");
     let part = match (part, parts.as_slice()) {

@@ -8,8 +8,11 @@ mod confirm;
 mod context;
 mod copy;
 mod demo;
+mod export;
 mod guard;
+mod import;
 mod keep;
+mod keys;
 mod list;
 mod ls;
 mod metrics;
@@ -25,6 +28,7 @@ mod show;
 mod simulate;
 mod snapshots;
 mod status;
+mod tools;
 mod verify;
 
 use std::process::ExitCode;
@@ -81,12 +85,15 @@ async fn work(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Run { dry_run: true, adhoc, .. } | Command::Plan { adhoc } => plan::plan(context, &adhoc).await,
         Command::Check { adhoc } => check::check(context, &adhoc).await,
         Command::List { place } => list::list(context, &place).await,
-        Command::Ls { id, path, part, place } => ls::ls(context, &id, part.as_deref(), path.as_deref(), &place).await,
+        Command::Ls { id, path, part, keys, place } => {
+            ls::ls(context, &id, part.as_deref(), path.as_deref(), &keys, &place).await
+        }
         Command::Snapshots => snapshots::snapshots(context).await,
-        Command::Show { id, place } => show::show(context, &id, &place).await,
-        Command::Verify { id, place, all: _ } => verify::verify(context, id.as_deref(), &place).await,
+        Command::Show { id, keys, place } => show::show(context, &id, &keys, &place).await,
+        Command::Verify { id, keys, place, all: _ } => verify::verify(context, id.as_deref(), &keys, &place).await,
+        Command::Export(args) => export::export(context, args).await,
         Command::Restore(args) => restore::restore(context, args).await,
-        Command::Prune { keep, dry_run, place } => prune::prune(context, &keep, dry_run, &place).await,
+        Command::Prune { keep, dry_run, keys, place } => prune::prune(context, &keep, dry_run, &keys, &place).await,
         Command::Keep { id, note, release: false, place } => keep::keep(context, &id, note, &place).await,
         Command::Keep { id, place, .. } | Command::Unkeep { id, place } => keep::release(context, &id, &place).await,
         Command::Copy { id, all: _, from, to, instance } => {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::args::Place;
+use super::args::{KeyArgs, Place};
 use super::context::Context;
 use super::output;
 use crate::config::Retention;
@@ -60,8 +60,14 @@ impl KeepFlags {
     }
 }
 
-pub(super) async fn prune(context: &Context, flags: &KeepFlags, dry_run: bool, place: &Place) -> Result<ExitCode> {
-    let opened = context.place(place).await?;
+pub(super) async fn prune(
+    context: &Context,
+    flags: &KeepFlags,
+    dry_run: bool,
+    keys: &KeyArgs,
+    place: &Place,
+) -> Result<ExitCode> {
+    let opened = context.open(place, keys).await?;
     let session = context.session(opened.config_or_plain())?;
     let policy = flags.over(session.config.retention.clone())?.policy();
     let mut failed = None;

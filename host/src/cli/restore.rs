@@ -8,6 +8,7 @@ use serde_json::json;
 use super::args::{Adhoc, RestoreArgs};
 use super::confirm::confirmed;
 use super::context::Context;
+use super::import::{Imported, import};
 use super::output;
 use crate::archive::SetId;
 use crate::config::{Config, RestoreConfig};
@@ -18,8 +19,18 @@ use crate::store::{Record, RecordKind, StoredSet};
 use crate::units;
 
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<ExitCode> {
-    let opened = context.place(&args.place).await?;
-    let set = opened.set(&args.id).await?;
+    // What it was unpacked into stays until everything is done.
+    let (opened, set, _unpacked) = match (&args.from, &args.id) {
+        (Some(from), _) => {
+            let Imported { opened, set, dir } = import(context, from, args.work_dir.as_deref(), &args.keys).await?;
+            (opened, set, Some(dir))
+        }
+        (None, id) => {
+            let opened = context.open(&args.place, &args.keys).await?;
+            let set = run::reveal(opened.set(id.as_deref().unwrap_or("latest")).await?).await?;
+            (opened, set, None)
+        }
+    };
     let config = match &args.r#as {
         None => opened.config_for(&set.manifest)?,
         Some(name) => other(context, name, &opened.instance)?,

@@ -1,30 +1,44 @@
 //! `bkhost show`
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use super::args::Place;
+use super::args::{KeyArgs, Place};
 use super::context::Context;
 use super::output;
-use crate::archive::set::{LockMode, SetManifest};
+use super::tools;
+use crate::archive::set::{LockMode, ObjectRole};
 use crate::error::Result;
+use crate::run::{self, blocking};
+use crate::store::StoredSet;
 use crate::units;
 
-pub(super) async fn show(context: &Context, id: &str, place: &Place) -> Result<ExitCode> {
-    let opened = context.place(place).await?;
-    let set = opened.set(id).await?;
+pub(super) async fn show(context: &Context, id: &str, keys: &KeyArgs, place: &Place) -> Result<ExitCode> {
+    let opened = context.open(place, keys).await?;
+    let mut set = opened.set(id).await?;
+    if !set.keys().is_empty() {
+        set = run::reveal(set).await?;
+    }
     if context.global.json {
         output::json(&set.manifest)?;
     } else {
-        print(&set.manifest, set.store().location());
+        let identity = keys.identity.first().cloned();
+        let place = format!("{}/{}/{}", set.store().location(), set.manifest.instance, set.manifest.id);
+        blocking(move || {
+            print(&set, &place, identity.as_deref());
+            Ok(())
+        })
+        .await?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(set: &SetManifest, store: &str) {
+fn print(stored: &StoredSet, place: &str, identity: Option<&Path>) {
+    let set = &stored.manifest;
     let field = |name: &str, value: String| output::line(format!("{name:<12} {value}"));
     field("set", set.id.to_string());
     field("instance", set.instance.clone());
-    field("in", format!("{store}/{}/{}", set.instance, set.id));
+    field("in", place.to_owned());
     field("created", format!("{} ({} ago)", set.created, units::age(set.created)));
     field("made by", format!("bkhost {} on {}", set.made_by.bkhost, set.made_by.host));
     field("took", units::human_millis(set.duration_ms));
@@ -48,7 +62,13 @@ fn print(set: &SetManifest, store: &str) {
     for part in &set.parts {
         output::line("");
         field("part", format!("{} ({} {}, {})", part.name, part.plugin, part.plugin_version, part.kind));
-        field("snapshot", format!("{} at {}", part.snapshot.id, part.snapshot.created));
+        let hidden = part.objects.iter().any(|object| object.role == ObjectRole::Notes) && stored.keys().is_empty();
+        if hidden {
+            field("encrypted", "its names take an identity to see: --identity FILE".to_owned());
+            field("snapshot", format!("at {}", part.snapshot.created));
+        } else {
+            field("snapshot", format!("{} at {}", part.snapshot.id, part.snapshot.created));
+        }
         if let Some(base) = &part.snapshot.base {
             field("builds on", format!("set {base}: without it this part cannot be restored"));
         }
@@ -66,6 +86,10 @@ fn print(set: &SetManifest, store: &str) {
                     units::human_bytes(object.content_bytes)
                 ),
             );
+        }
+        for object in &part.objects {
+            let at = format!("{place}/{}", object.file);
+            field("opens with", tools::command(stored, object, &at, identity));
         }
         for file in &part.changed.files {
             field("changed", file.clone());

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::args::Place;
+use super::args::{KeyArgs, Place};
 use super::context::{Context, Opened};
 use super::output;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,8 +10,8 @@ use crate::run::{self, Known, Verified, blocking};
 use crate::store::{SetState, StoredSet};
 use crate::units;
 
-pub(super) async fn verify(context: &Context, id: Option<&str>, place: &Place) -> Result<ExitCode> {
-    let opened = context.place(place).await?;
+pub(super) async fn verify(context: &Context, id: Option<&str>, keys: &KeyArgs, place: &Place) -> Result<ExitCode> {
+    let opened = context.open(place, keys).await?;
     let Some(id) = id else {
         return verify_all(context, &opened).await;
     };
@@ -39,14 +39,15 @@ pub(super) async fn verify(context: &Context, id: Option<&str>, place: &Place) -
 async fn one(context: &Context, set: &StoredSet, known: &mut Known) -> Result<Verified> {
     let verified = run::verify_set(&context.reporter(), set, known, &context.cancel()?).await?;
     if !context.global.json {
-        output::line(format!(
-            "set {} in {}: {} objects, {} entries, {}: all as they were",
-            verified.id,
-            set.store().location(),
-            verified.objects,
-            verified.entries,
-            units::human_bytes(verified.bytes)
-        ));
+        let what = match verified.sealed {
+            0 => format!("{} entries, {}: all as they were", verified.entries, units::human_bytes(verified.bytes)),
+            sealed => format!(
+                "as they were stored; {sealed} of them are encrypted, and their content takes an identity to check: \
+                 --identity FILE"
+            ),
+        };
+        let location = set.store().location();
+        output::line(format!("set {} in {location}: {} objects, {what}", verified.id, verified.objects));
     }
     Ok(verified)
 }

@@ -43,6 +43,7 @@ impl Checker<'_> {
         self.archive(config)?;
         self.keep(config)?;
         self.restore(&config.restore)?;
+        config.encryption.iter().try_for_each(|encryption| self.encryption(encryption))?;
         self.notify(&config.notify)?;
         self.grants(&config.grants)
     }
@@ -52,8 +53,13 @@ impl Checker<'_> {
         (1..=path.len()).rev().find_map(|len| find(self.root, path.get(..len)?)).map(Spanned::span)
     }
 
-    fn error(&self, path: &[Step<'_>], message: &str) -> Error {
+    pub(super) fn error(&self, path: &[Step<'_>], message: &str) -> Error {
         self.sources.error(self.place(path).as_ref(), false, message)
+    }
+
+    /// An error that does not show the line.
+    pub(super) fn hidden(&self, path: &[Step<'_>], message: &str) -> Error {
+        self.sources.error(self.place(path).as_ref(), true, message)
     }
 
     /// An error whose hint is the form of the key.
@@ -75,7 +81,7 @@ impl Checker<'_> {
         })
     }
 
-    fn absolute(&self, path: &[Step<'_>], value: &Path) -> Result<()> {
+    pub(super) fn absolute(&self, path: &[Step<'_>], value: &Path) -> Result<()> {
         if value.is_absolute() {
             return Ok(());
         }

@@ -22,6 +22,7 @@ impl Config {
             metrics: Metrics::default(),
             archive: Archive::default(),
             restore: RestoreConfig::default(),
+            encryption: None,
             notify: Vec::new(),
             grants: Vec::new(),
             dir: PathBuf::new(),

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::check::Checker;
 use super::document::{Loose, Overlay, bad_assignment, path_of, split_assignment};
+use super::encryption::AgeEncryption;
 use super::hint::{header, nearest, tell};
 use super::keep::{Coverage, Metrics, Retention};
 use super::model::{Application, Archive, Config, Instance, Part, StoreConfig};
@@ -48,6 +49,7 @@ struct File {
     archive: Archive,
     #[serde(default)]
     restore: RestoreConfig,
+    encryption: Option<AgeEncryption>,
     #[serde(rename = "notify")]
     _notify: Option<IgnoredAny>,
     #[serde(default)]
@@ -236,6 +238,7 @@ fn build(sources: &Sources, assignments: &[Assignment]) -> Result<Config> {
         metrics: file.metrics,
         archive: file.archive,
         restore: file.restore,
+        encryption: file.encryption,
         notify: notify(sources, &root)?,
         grants: file.grant,
         dir: PathBuf::new(),

@@ -7,6 +7,7 @@
 mod check;
 mod derived;
 mod document;
+mod encryption;
 mod fit;
 mod hint;
 mod json;
@@ -21,6 +22,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use encryption::AgeEncryption;
 pub(crate) use hint::nearest;
 pub use keep::{Coverage, Metrics, Retention};
 pub use load::Flags;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::encryption::AgeEncryption;
 use super::keep::{Coverage, Metrics, Retention};
 use super::notify::Notify;
 use super::restore::RestoreConfig;
@@ -44,6 +45,9 @@ pub struct Config {
     /// What happens around a restore to the original place.
     #[serde(default, skip_serializing_if = "RestoreConfig::is_default")]
     pub restore: RestoreConfig,
+    /// To whom what is stored is encrypted; left out: nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<AgeEncryption>,
     /// Who is told how a run ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<Notify>,

@@ -17,6 +17,11 @@ pub(super) fn check(sources: &Sources, root: &DeTable<'_>) -> Result<()> {
     if let Some(value) = find(root, &[Step::Key("application"), Step::Key("password")]) {
         check_one(sources, "application.password", value)?;
     }
+    for key in ["passphrase", "identity"] {
+        if let Some(value) = find(root, &[Step::Key("encryption"), Step::Key(key)]) {
+            check_one(sources, &format!("encryption.{key}"), value)?;
+        }
+    }
     if let Some(DeValue::Array(channels)) = root.get("notify").map(Spanned::get_ref) {
         for (index, channel) in channels.iter().enumerate() {
             for key in ["password", "url-from"] {

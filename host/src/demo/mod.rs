@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::application::simulator::{Options, Simulator};
@@ -56,8 +57,15 @@ pub async fn demo(reporter: Reporter, shipped: Vec<(String, String)>, keep: bool
     let config = Config::parse(&file, text.clone(), &[])?;
     let dirs = StateDirs::open(&dir.join("state"), INSTANCE)?;
     let host = Arc::new(PluginHost::new(HostOptions { aot_dir: Some(dirs.aot()), shipped, search: default_search() })?);
-    let session =
-        Session { config, dirs, host, reporter, notify: Channels::default(), cancel: CancellationToken::new() };
+    let session = Session {
+        config,
+        dirs,
+        host,
+        reporter,
+        notify: Channels::default(),
+        cancel: CancellationToken::new(),
+        crypto: OnceCell::new(),
+    };
 
     println!("# bkhost run");
     let manifest = run::backup(&session).await?;

@@ -7,12 +7,14 @@ use tokio_util::sync::CancellationToken;
 use super::part::LivePart;
 use super::proof::{self, watched};
 use super::prune::blocking;
+use super::sealed::Notes;
 use super::session::Session;
 use super::tee::{Writers, same_bytes};
 use crate::archive::set::{
-    ObjectRecord, ObjectRole, PartRecord, SnapshotRecord, SourceForm, SourceRecord, data_file, index_file, stream_file,
+    ObjectRecord, ObjectRole, PartRecord, SnapshotRecord, SourceForm, SourceRecord, data_file, index_file, notes_file,
+    stream_file,
 };
-use crate::archive::{self, Exclude, Format, Named, PartOptions, Written, write_part, write_stream};
+use crate::archive::{self, Control, Exclude, Format, Named, PartOptions, Written, write_part, write_stream};
 use crate::capability::Process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Instance, Source};
@@ -30,7 +32,19 @@ struct Stored {
     objects: Vec<ObjectRecord>,
     entries: u64,
     changed: Named,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
+}
+
+/// What the operator should know, and an example of it that names a file.
+struct Warning {
+    text: String,
+    example: String,
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, such as {}", self.text, self.example)
+    }
 }
 
 /// Finish a captured part, archive its sources, and read what was stored back.
@@ -55,11 +69,16 @@ pub(super) async fn store_part(
     let sources = part.instance.open(&snapshot).await?;
     // Stopped before this returns: the strategy is to find nothing in use when it cleans up.
     let stop = cancel.child_token();
-    let storing = store_sources(session, &name, sources, writer, &stop);
+    let format = session.format().await?;
+    let storing = store_sources(session, &name, sources, &format, writer, &stop);
     let mut stored = confirmed(&mut part.instance, &snapshot, storing, &stop).await?;
     stored.changed.extend(&part.instance.torn());
     refuse_empty(&name, &stored)?;
-    let record = record(part, snapshot, stored);
+    let general = stored.warnings.iter().map(|warning| warning.text.clone()).collect();
+    let mut record = record(part, snapshot, stored);
+    if format.recipients.is_some() {
+        hide(session, &mut record, general, &format, writer).await?;
+    }
     prove(session, &record, writer, cancel).await?;
     Ok(record)
 }
@@ -145,6 +164,7 @@ async fn store_sources(
     session: &Session,
     part: &str,
     sources: Vec<Source>,
+    format: &Format,
     writer: &Writers,
     cancel: &CancellationToken,
 ) -> Result<Stored> {
@@ -172,13 +192,14 @@ async fn store_sources(
             Source::Held { id } => stored.sources.push(SourceRecord { name: id, form: SourceForm::Held, bytes: 0 }),
         }
     }
-    let archive = &session.config.archive;
-    let format = Format { compression: archive.compression(), recipients: None };
     if !trees.is_empty() {
-        store_trees(session, part, trees, &format, writer, cancel, &mut stored).await?;
+        store_trees(session, part, trees, format, writer, cancel, &mut stored).await?;
     }
-    for (name, process) in streams {
-        store_stream(session, part, name, process, &format, writer, cancel, &mut stored).await?;
+    for (number, (name, process)) in streams.into_iter().enumerate() {
+        // What it is called is told in its notes.
+        let shown = if format.recipients.is_some() { format!("stream-{number}") } else { name.clone() };
+        let file = stream_file(part, &shown, &format.suffix());
+        store_stream(session, part, (name, file), process, format, writer, cancel, &mut stored).await?;
     }
     Ok(stored)
 }
@@ -218,7 +239,8 @@ async fn store_trees(
         ("are sockets, which cannot be archived", &summary.skipped),
     ] {
         if let Some(first) = named.names.first() {
-            stored.warnings.push(format!("{} files {what}, such as {first}", named.total));
+            let text = format!("{} files {what}", named.total);
+            stored.warnings.push(Warning { text, example: first.clone() });
         }
     }
     stored.changed = summary.changed;
@@ -229,7 +251,7 @@ async fn store_trees(
 async fn store_stream(
     session: &Session,
     part: &str,
-    name: String,
+    (name, file): (String, String),
     mut process: Process,
     format: &Format,
     writer: &Writers,
@@ -238,7 +260,6 @@ async fn store_stream(
 ) -> Result<()> {
     let control = watched(&session.reporter, part, Phase::Archive.name(), None, cancel);
     let output = process.take_output()?;
-    let file = stream_file(part, &name, &format.suffix());
     let (names, writer, format) = (file.clone(), writer.clone(), format.clone());
     let summary = blocking(move || {
         let mut object = writer.object(&names)?;
@@ -264,6 +285,36 @@ async fn store_stream(
     });
     stored.objects.push(object(file, ObjectRole::Stream, Some(name), &summary.object));
     stored.entries += 1;
+    Ok(())
+}
+
+/// Take what names content out of a part's record, tell it the operator once, and put it into the encrypted notes and into
+/// this machine's own.
+async fn hide(
+    session: &Session,
+    record: &mut PartRecord,
+    general: Vec<String>,
+    format: &Format,
+    writer: &Writers,
+) -> Result<()> {
+    let changed = record.changed.files.first().map(|first| format!("among the files that changed is {first}"));
+    for named in changed.iter().chain(&record.warnings) {
+        session.reporter.message(Level::Warning, Some(&record.name), named.clone());
+    }
+    let notes = Notes::hide(record, general);
+    let file = notes_file(&record.name, &format.suffix());
+    let id = writer.live().first().map(|(_, writer)| writer.id().clone());
+    let (dir, part, names, format, writer) =
+        (session.dirs.sealed(), record.name.clone(), file.clone(), format.small(), writer.clone());
+    let summary = blocking(move || {
+        let mut object = writer.object(&names)?;
+        let summary = write_stream(notes.to_bytes()?.as_slice(), &mut object, &format, &Control::none())?;
+        expect_size(&names, object.finish()?, &summary.object)?;
+        id.map_or(Ok(()), |id| notes.keep(&dir, &id, &part))?;
+        Ok(summary)
+    })
+    .await?;
+    record.objects.push(object(file, ObjectRole::Notes, None, &summary.object));
     Ok(())
 }
 
@@ -317,6 +368,6 @@ fn record(part: &LivePart<'_>, snapshot: SnapshotRecord, stored: Stored) -> Part
         objects: stored.objects,
         entries: stored.entries,
         changed: (&stored.changed).into(),
-        warnings: stored.warnings,
+        warnings: stored.warnings.iter().map(ToString::to_string).collect(),
     }
 }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::proof;
 use super::prune::blocking;
+use super::sealed;
 use crate::archive::SetId;
 use crate::archive::set::PartRecord;
 use crate::error::{Error, ErrorKind, Result};
@@ -42,10 +43,17 @@ impl Chain {
         }
         let (set, name) = (set.clone(), part.name.clone());
         let bases = blocking(move || set.bases(&name)).await?;
-        let bases: Vec<Link> = bases
+        let mut bases: Vec<Link> = bases
             .into_iter()
             .filter_map(|set| Some(Link { part: set.manifest.part(&part.name)?.clone(), set }))
             .collect();
+        bases = blocking(move || {
+            for link in bases.iter_mut().filter(|link| !link.set.keys().is_empty()) {
+                sealed::reveal_part(&link.set, &mut link.part)?;
+            }
+            Ok(bases)
+        })
+        .await?;
         if let Some(other) = bases.iter().find(|base| base.part.plugin != part.plugin) {
             return Err(Error::new(
                 ErrorKind::Damaged,
@@ -66,6 +74,11 @@ impl Chain {
     /// The part in each set, the oldest first.
     pub(super) fn links(&self) -> impl Iterator<Item = &Link> {
         self.bases.iter().chain(std::iter::once(&self.last))
+    }
+
+    /// Only those on which it builds, the oldest first.
+    pub(super) fn into_bases(self) -> Vec<Link> {
+        self.bases
     }
 
     /// The part in this set; none: in the one that the chain ends with.

@@ -95,19 +95,19 @@ pub async fn dry_run(session: &Session) -> Result<Planned> {
                 let snapshot = part.instance.finish(&snapshot).await?;
                 for source in part.instance.open(&snapshot).await? {
                     let name = part.name().to_owned();
-                    let suffix = session.config.archive.compression().suffix();
+                    let suffix = session.format().await?.suffix();
                     let root = roots.join(" and ");
                     call(match source {
                         Source::Tree { path, .. } | Source::File { path, .. } => {
-                            format!("archive {} to {root}/{}", path.display(), set::data_file(&name, suffix))
+                            format!("archive {} to {root}/{}", path.display(), set::data_file(&name, &suffix))
                         }
                         Source::Planned { path, .. } => {
-                            format!("archive {path} to {root}/{}", set::data_file(&name, suffix))
+                            format!("archive {path} to {root}/{}", set::data_file(&name, &suffix))
                         }
                         Source::Output { name: stream, .. } => {
                             format!(
                                 "archive the output `{stream}` to {root}/{}",
-                                set::stream_file(&name, &stream, suffix)
+                                set::stream_file(&name, &stream, &suffix)
                             )
                         }
                         Source::Held { id } => format!("leave `{id}` with its vendor"),

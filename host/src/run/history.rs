@@ -1,5 +1,7 @@
 //! The earlier sets that a part can build on.
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -7,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::chain::{Chain, Known};
 use super::part::Part;
 use super::prune::blocking;
+use super::sealed;
 use super::session::Session;
 use super::stores::Stores;
 use crate::archive::SetId;
@@ -23,6 +26,8 @@ pub(super) struct EarlierSets {
     part: String,
     plugin: String,
     before: SetId,
+    /// This machine's notes of encrypted sets.
+    sealed: PathBuf,
     /// Whether what is offered is read back first.
     prove: bool,
     reporter: Reporter,
@@ -46,6 +51,7 @@ impl EarlierSets {
             part: part.name().to_owned(),
             plugin: part.plugin.name().to_owned(),
             before: before.clone(),
+            sealed: session.dirs.sealed(),
             prove,
             reporter: session.reporter.clone(),
             cancel,
@@ -76,6 +82,10 @@ impl EarlierSets {
                 Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
                     self.passed_over(&entry.id, &e.to_string());
                 }
+                // Encrypted, by another machine: whole for all that can be known, and of no use here.
+                Err(e) if e.kind() == ErrorKind::Denied => {
+                    self.reporter.message(Level::Warning, Some(&self.part), format!("not built on: {e}"));
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -86,6 +96,7 @@ impl EarlierSets {
         let set = self.open(self.stores.first(), id).await?;
         let part = set.manifest.part(&self.part).cloned();
         let part = part.ok_or_else(|| Error::new(ErrorKind::NotFound, "its part is gone"))?;
+        let part = sealed::recall(self.sealed.clone(), &set, &part).await?;
         let chain = Chain::find(&set, &part).await?;
         for other in self.stores.iter().skip(1) {
             let set = self.open(Some(other), id).await.map_err(|e| e.within(format!("store `{}`", other.name())))?;

@@ -34,6 +34,8 @@ pub(super) async fn make(session: &Session) -> Result<Plan> {
     let application = access.connect()?;
     let parts = session.parts().await?;
     coverage::kinds_and_paths(session, &parts)?;
+    // What cannot be encrypted is not begun.
+    session.crypto().await?;
     let stores = session.stores().await?;
     refuse_copies_without_a_lock(session, &parts)?;
     refuse_the_wrong_order(session, &parts)?;

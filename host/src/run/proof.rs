@@ -102,6 +102,9 @@ pub(super) async fn prove(
             verify_stream(open(&stream.file)?, stream, &keys, &control)?;
             entries += 1;
         }
+        for notes in part.objects.iter().filter(|object| object.role == ObjectRole::Notes) {
+            verify_stream(open(&notes.file)?, notes, &keys, &control)?;
+        }
         Ok(entries)
     })
     .await

@@ -8,6 +8,7 @@ use super::in_use;
 use super::lease::Lease;
 use super::lock::InstanceLock;
 use super::part::{Part, Purpose};
+use super::sealed;
 use super::session::Session;
 use super::stores::{self, Stores};
 use crate::archive::SetId;
@@ -135,7 +136,10 @@ async fn delete_set(session: &Session, parts: &[Part], store: &Store, manifest: 
     let elsewhere = elsewhere(session, store, manifest).await?;
     for record in manifest.parts.iter().filter(|_| !elsewhere) {
         match parts.iter().find(|part| part.name() == record.name && part.plugin.name() == record.plugin) {
-            Some(part) => delete_snapshot(session, part, record).await?,
+            Some(part) => {
+                let record = sealed::recall_from(session, store, &manifest.id, record).await?;
+                delete_snapshot(session, part, &record).await?;
+            }
             // A copy or a dump leaves nothing with its vendor.
             None if record.snapshot.consistency == Consistency::Atomic => {
                 return Err(Error::new(
@@ -151,7 +155,13 @@ async fn delete_set(session: &Session, parts: &[Part], store: &Store, manifest: 
         }
     }
     let (store, instance, id) = (store.clone(), session.instance().to_owned(), manifest.id.clone());
-    blocking(move || store.delete(&instance, &id)).await
+    let sealed = session.dirs.sealed();
+    blocking(move || {
+        store.delete(&instance, &id)?;
+        sealed::forget(&sealed, &id);
+        Ok(())
+    })
+    .await
 }
 
 /// Whether another store of the configuration has the set too.

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
+use super::crypto::Crypto;
 use super::part::Part;
 use super::state::StateDirs;
 use crate::application::Application;
+use crate::archive::Format;
 use crate::config::Config;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::notify::{self, Channels};
@@ -34,6 +37,8 @@ pub struct Session {
     pub notify: Channels,
     /// The operator's cancel.
     pub cancel: CancellationToken,
+    /// What `[encryption]` comes to, once somebody asked.
+    pub crypto: OnceCell<Crypto>,
 }
 
 impl Session {
@@ -41,6 +46,23 @@ impl Session {
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.config.instance.name
+    }
+
+    /// To whom is encrypted, and what opens.
+    ///
+    /// # Errors
+    /// If what the configuration names cannot be read, or is not what it should be.
+    pub async fn crypto(&self) -> Result<&Crypto> {
+        self.crypto.get_or_try_init(|| Crypto::resolve(&self.config, &self.reporter)).await
+    }
+
+    /// The format of what is stored.
+    ///
+    /// # Errors
+    /// As [`Session::crypto`].
+    pub async fn format(&self) -> Result<Format> {
+        let recipients = self.crypto().await?.recipients.clone();
+        Ok(Format { compression: self.config.archive.compression(), recipients })
     }
 
     /// The application, ready to be asked.

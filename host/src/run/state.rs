@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{ErrorKind, Result, ResultExt};
 
 /// The state of one instance. Below the root: `aot/` (compiled plugins, shared), and per instance `lock`, `runs/`
-/// (journals), `staging/<part>/`, `plugin-state/<part>/` and `mirrors/<part>/`.
+/// (journals), `staging/<part>/`, `plugin-state/<part>/`, `mirrors/<part>/` and `sealed/`.
 #[derive(Debug, Clone)]
 pub struct StateDirs {
     root: PathBuf,
@@ -25,7 +25,9 @@ impl StateDirs {
         for dir in [root, &dirs.instance, &dirs.instance.join("staging")] {
             make(dir, 0o711)?;
         }
-        for dir in [dirs.aot(), dirs.runs(), dirs.instance.join("plugin-state"), dirs.instance.join("mirrors")] {
+        for dir in
+            [dirs.aot(), dirs.runs(), dirs.instance.join("plugin-state"), dirs.instance.join("mirrors"), dirs.sealed()]
+        {
             make(&dir, 0o700)?;
         }
         Ok(dirs)
@@ -53,6 +55,12 @@ impl StateDirs {
     #[must_use]
     pub fn notify(&self) -> PathBuf {
         self.instance.join("notify")
+    }
+
+    /// What this machine keeps of its encrypted sets: see [`super::sealed`].
+    #[must_use]
+    pub fn sealed(&self) -> PathBuf {
+        self.instance.join("sealed")
     }
 
     /// A part's staging directory, made if it is missing.

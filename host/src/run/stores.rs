@@ -68,10 +68,15 @@ impl Stores {
     /// # Errors
     /// If a required one cannot be opened.
     pub(super) async fn open(session: &Session) -> Result<Self> {
+        // A recovery goes on without what only reading takes.
+        let keys = session.crypto().await.map(|crypto| crypto.keys.clone()).unwrap_or_default();
         let (mut targets, mut absent) = (Vec::new(), Vec::new());
         for config in &session.config.stores {
             match session.open_store(config).await {
-                Ok(store) => targets.push(Target::new(store, config.required, session.reporter.clone())),
+                Ok(store) => {
+                    let store = store.with_keys(keys.clone());
+                    targets.push(Target::new(store, config.required, session.reporter.clone()));
+                }
                 Err(error) if config.required => return Err(error),
                 Err(error) => {
                     let name = config.name();

@@ -116,6 +116,9 @@ impl<'a> Undo<'a> {
                 Err(error) => failures.push(error),
             }
         }
+        if !published {
+            super::sealed::forget(&self.session.dirs.sealed(), self.id);
+        }
         for place in &left.stores {
             match self.abandon(place, stores).await {
                 Ok(()) => self.note(Record::Abandoned { store: place.clone() }),

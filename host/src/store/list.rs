@@ -94,6 +94,12 @@ impl StoredSet {
         Self { store: self.store.cancelled_by(cancel), ..self.clone() }
     }
 
+    /// The same set, with what opens its objects.
+    #[must_use]
+    pub fn with_keys(self, keys: Keys) -> Self {
+        Self { store: self.store.with_keys(keys), ..self }
+    }
+
     /// The sets that a restore of this part needs besides this one, the oldest first.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ fn sh(dir: &Path, script: &str) {
 }
 
 /// All that a file system can hold, but sockets.
-fn hard_to_keep(dir: &Path) {
+pub(crate) fn hard_to_keep(dir: &Path) {
     std::fs::create_dir_all(dir.join("deep/er")).unwrap();
     std::fs::write(dir.join("plain"), "content\n").unwrap();
     std::fs::write(dir.join("empty"), "").unwrap();

@@ -22,6 +22,8 @@ mod demo;
 mod directory;
 mod disks;
 mod ebs;
+mod encryption;
+mod export;
 mod faults;
 mod freeze;
 mod keep;

@@ -71,7 +71,7 @@ pub(crate) fn compare(read: &(u64, String), expected: &ObjectRecord) -> Option<S
 }
 
 /// Something was wrong in an archive.
-pub(super) struct Trouble {
+pub(crate) struct Trouble {
     /// What.
     pub(super) why: String,
     /// Where it showed.

@@ -12,6 +12,7 @@ mod write;
 pub use blame::{PartObjects, verify_stored};
 pub(super) use blame::{compare, damaged, locked, store_failed};
 pub use extract::{ExtractOptions, Extracted, OwnersBy, extract_part, extract_paths};
+pub(super) use scan::{Fault, Visitor, scan};
 
 pub(super) use metadata::{Metadata, Refused, apply};
 pub use select::{Selection, read_index};

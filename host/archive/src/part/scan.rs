@@ -14,7 +14,7 @@ use crate::tar::reader::{Item, TarReader};
 
 /// Is given what a scan reads, after it was checked against the index; a file's content is only known to be right when
 /// its `end` comes.
-pub(super) trait Visitor {
+pub(crate) trait Visitor {
     /// An entry begins.
     fn begin(&mut self, item: &Item, line: &IndexEntry) -> Result<(), Fault>;
     /// Content of the file that began last, at this offset. Holes are left out.
@@ -24,7 +24,7 @@ pub(super) trait Visitor {
 }
 
 /// Why a scan ends early.
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The archive is wrong: the hashes will tell which object it is.
     Archive(Trouble),
     /// Something else: reported as it is.
@@ -43,7 +43,7 @@ pub(super) fn wrong(file: &[u8], why: impl Into<String>) -> Fault {
 }
 
 /// Reads every byte of both objects.
-pub(super) fn scan(
+pub(crate) fn scan(
     object: &mut (dyn Read + Send),
     index: &mut (dyn Read + Send),
     objects: &PartObjects<'_>,

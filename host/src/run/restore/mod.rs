@@ -142,6 +142,8 @@ async fn record(
     let record = StoreRecord::new(RecordKind::Restore, &set.manifest.id).took(took).detail(detail);
     let record = match error {
         None => record,
+        // What went wrong may name a file, which an encrypted set does not.
+        Some(error) if crate::run::is_encrypted(set) => record.failed(format!("{:?}", error.kind())),
         Some(error) => record.failed(error.to_string()),
     };
     let (store, instance) = (set.store().clone(), set.manifest.instance.clone());
