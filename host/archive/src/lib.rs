@@ -40,8 +40,8 @@ pub use names::{MAX_NAMES, Named, escape, show, unescape};
 pub use object::{ObjectRecord, ObjectRole};
 pub use one::{OneWriter, Unpacked, UnpackedObject, index_path, manifest_path, set_prefix, unpack_one};
 pub use part::{
-    ExtractOptions, Extracted, OwnersBy, PartObjects, PartOptions, PartSummary, Selection, Source, SourceSummary,
-    extract_part, extract_paths, read_index, verify_part, verify_stored, write_part,
+    Compared, ExtractOptions, Extracted, OwnersBy, PartObjects, PartOptions, PartSummary, Selection, Source,
+    SourceSummary, compare_source, extract_part, extract_paths, read_index, verify_part, verify_stored, write_part,
 };
 pub use settle::{Settled, Standing, changed_at, remove_tree, settle, settle_metadata, standing};
 pub use stream::{StreamReader, StreamSummary, read_stream, verify_stream, write_stream};

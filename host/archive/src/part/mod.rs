@@ -1,6 +1,7 @@
 //! The archive of a part: one tar, one index.
 
 mod blame;
+mod compare;
 mod content;
 mod extract;
 mod metadata;
@@ -11,6 +12,7 @@ mod write;
 
 pub use blame::{PartObjects, verify_stored};
 pub(super) use blame::{compare, damaged, locked, store_failed};
+pub use compare::{Compared, compare_source};
 pub use extract::{ExtractOptions, Extracted, OwnersBy, extract_part, extract_paths};
 pub(super) use scan::{Fault, Visitor, scan};
 

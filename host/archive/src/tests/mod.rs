@@ -1,5 +1,6 @@
 //! Round trips, damage, hostility, mirrors. Trees are compared by tools that are not ours.
 
+mod comparing;
 mod damage;
 mod encodings;
 mod fixture;
