@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{FileType, readlinkat};
 
-use super::blame::{PartObjects, compare, damaged, store_failed};
+use super::blame::{PartObjects, compare, damaged, locked, store_failed};
 use super::content::FileReader;
 use super::write::file_name;
-use crate::compress;
 use crate::control::Control;
 use crate::digest::HashReader;
+use crate::encoding::{self, Opening};
 use crate::entry::Kind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exclude::Exclude;
@@ -49,13 +49,13 @@ pub struct Compared {
 /// `Damaged` if the index is not what was written; `Store`; `Io` if the files cannot be read; `NotFound` if there is no such
 /// source; `Cancelled`.
 pub fn compare_source(
-    mut index: impl Read,
+    mut index: impl Read + Send,
     objects: &PartObjects<'_>,
     source: &str,
     into: impl AsFd,
     control: &Control,
 ) -> Result<Compared> {
-    let mut raw = HashReader::new(&mut index as &mut dyn Read, control);
+    let mut raw = HashReader::new(&mut index as &mut (dyn Read + Send), control);
     let result = against(&mut raw, objects, source, &into, control);
     // An index that is damaged says nothing about files: that is told first.
     let whole = match raw.finish() {
@@ -70,18 +70,18 @@ pub fn compare_source(
 }
 
 fn against(
-    raw: &mut HashReader<&mut dyn Read>,
+    raw: &mut HashReader<&mut (dyn Read + Send)>,
     objects: &PartObjects<'_>,
     source: &str,
     into: &impl AsFd,
     control: &Control,
 ) -> Result<Compared> {
-    let unreadable = |e: std::io::Error| damaged(&objects.index.file, None, &format!("the index cannot be read: {e}"));
-    let mut lines = Lines {
-        inner: IndexReader::new(BufReader::new(compress::reader(raw).map_err(unreadable)?)),
-        file: &objects.index.file,
-        source,
-    };
+    let file = objects.index.file.as_str();
+    let content = encoding::reader(file, objects.keys, raw).map_err(|opening| match opening {
+        Opening::Locked(why) => locked(file, &why),
+        Opening::Broken(e) => damaged(file, None, &format!("the index cannot be read: {e}")),
+    })?;
+    let mut lines = Lines { inner: IndexReader::new(BufReader::new(content)), file, source };
     let root = reopen(into.as_fd()).map_err(|e| failed("open the restored directory", b"", e))?;
     let walked = reopen(into.as_fd()).map_err(|e| failed("open the restored directory", b"", e))?;
     let exclude = Exclude::default();

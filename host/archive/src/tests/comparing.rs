@@ -9,7 +9,7 @@ use crate::{Compared, Control, PartObjects, Source, compare_source};
 
 fn compare(archive: &Archive, source: &str, restored: &Path) -> crate::error::Result<Compared> {
     let [data, index] = archive.records();
-    let objects = PartObjects { data: &data, index: &index };
+    let objects = PartObjects { data: &data, index: &index, keys: &archive.keys };
     compare_source(archive.index.as_slice(), &objects, source, open(restored), &Control::none())
 }
 
