@@ -34,6 +34,7 @@ pub use digest::Written;
 pub use encoding::{Compression, Format, Keys, Layers, Recipients};
 pub use entry::{Attributes, Entry, Kind, Time};
 pub use exclude::Exclude;
+pub use fs::remove::remove_one_file_system;
 pub use index::{IndexEntry, IndexReader};
 pub use mirror::{Copied, MirrorOptions, Pass, mirror};
 pub use names::{MAX_NAMES, Named, escape, show, unescape};

@@ -35,7 +35,7 @@ pub use grant::{Grant, HttpGrant, HttpGrantTable};
 pub(crate) use http::chain;
 pub use http::{HttpTimeouts, Resolver, ResponseBody, SystemResolver};
 pub use manifest::{Access, Consistency, Manifest};
-pub use operator::OperatorCommand;
+pub use operator::{OperatorCheck, OperatorCommand};
 pub use paths::{HostPath, Preopen};
 pub use process::{Argument, Completed, Leader, NoWitness, Output, Process, Witness, kill_orphans, start_time};
 pub use rights::{Origin, Rights, RightsRequest};

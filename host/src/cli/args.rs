@@ -273,6 +273,18 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Restore a set, or parts of it
     Restore(RestoreArgs),
+    /// Rehearse a restore: into scratch space, where it is checked, timed and removed again
+    Drill {
+        /// The set's id, or `latest`: the newest proved one
+        #[arg(default_value = "latest")]
+        id: String,
+        /// Only this part. May be repeated
+        #[arg(long, value_name = "PART")]
+        part: Vec<String>,
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+    },
     /// Delete old sets, and their vendors' snapshots
     Prune {
         /// Which stay.

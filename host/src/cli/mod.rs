@@ -9,6 +9,7 @@ mod context;
 mod copy;
 mod demo;
 mod export;
+mod drill;
 mod guard;
 mod import;
 mod keep;
@@ -99,6 +100,7 @@ async fn work(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Copy { id, all: _, from, to, instance } => {
             copy::copy(context, id.as_deref(), from, &to, instance).await
         }
+        Command::Drill { id, part, place } => drill::drill(context, &id, &part, &place).await,
         Command::Cancel => cancel::cancel(context).await,
         Command::Status { show_tokens } => status::status(context, show_tokens).await,
         Command::Metrics => metrics::metrics(context).await,

@@ -13,6 +13,7 @@ pub(super) async fn recover(context: &Context) -> Result<ExitCode> {
     let mut session = context.session(context.config(&Adhoc::default())?)?;
     session.notify = context.channels(&session.config).await?;
     let recovered = run::recover(&session).await?;
+    let drill = run::clear_drill(&session).await;
     let Recovered { undone, damaged, held, failed } = recovered;
     if held.is_some() {
         session.notify.send(&locked(session.instance()), &session.reporter).await;
@@ -27,13 +28,17 @@ pub(super) async fn recover(context: &Context) -> Result<ExitCode> {
     if let Some(error) = held.or(failed) {
         return Err(error);
     }
+    let drilled = drill?;
+    if drilled && !context.global.json {
+        output::line("a drill that was cut short: removed");
+    }
     if let Some(first) = damaged.first() {
         return Err(Error::new(ErrorKind::Damaged, format!("a damaged journal was put aside: {}", first.display()))
             .hint(
                 "what could be read of it was undone; look whether the application is locked, then remove the file",
             ));
     }
-    if undone.is_empty() && !context.global.json {
+    if undone.is_empty() && !drilled && !context.global.json {
         output::line("nothing to recover: every run has ended");
     }
     Ok(ExitCode::SUCCESS)

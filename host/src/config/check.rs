@@ -44,6 +44,7 @@ impl Checker<'_> {
         self.keep(config)?;
         self.restore(&config.restore)?;
         config.encryption.iter().try_for_each(|encryption| self.encryption(encryption))?;
+        self.drill(config)?;
         self.notify(&config.notify)?;
         self.grants(&config.grants)
     }
@@ -365,6 +366,34 @@ impl Checker<'_> {
         if archive.threads > 256 {
             let at = [Step::Key("archive"), Step::Key("threads")];
             return Err(self.wrong(&at, &format!("`archive.threads` must be at most 256, not {}", archive.threads)));
+        }
+        Ok(())
+    }
+
+    fn drill(&self, config: &Config) -> Result<()> {
+        let drill = &config.drill;
+        let at = |key| [Step::Key("drill"), Step::Key(key)];
+        if let Some(scratch) = &drill.scratch {
+            self.absolute(&at("scratch"), scratch)?;
+        }
+        self.positive(&at("check-timeout"), drill.check_timeout.0.is_zero())?;
+        for (index, name) in drill.skip.iter().enumerate() {
+            if !config.parts.iter().any(|part| part.name == *name) {
+                let names: Vec<&str> = config.parts.iter().map(|part| part.name.as_str()).collect();
+                let path = [Step::Key("drill"), Step::Key("skip"), Step::Index(index)];
+                return Err(self
+                    .error(
+                        &path,
+                        &format!("`drill.skip` names the part `{}`, which does not exist", name.escape_debug()),
+                    )
+                    .hint(format!("the parts are: {}", names.join(", "))));
+            }
+        }
+        for (index, argv) in drill.check.iter().enumerate() {
+            let path = [Step::Key("drill"), Step::Key("check"), Step::Index(index)];
+            let program = argv.first().filter(|program| !program.is_empty());
+            let program = program.ok_or_else(|| self.wrong(&at("check"), "a `drill.check` names no program"))?;
+            self.absolute(&path, Path::new(program))?;
         }
         Ok(())
     }

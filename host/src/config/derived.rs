@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::drill::Drill;
 use super::keep::{Coverage, Metrics, Retention};
 use super::model::{Application, Archive, Config, Instance, Limits, NoApplication, Part, StoreConfig};
 use super::restore::RestoreConfig;
@@ -23,6 +24,7 @@ impl Config {
             archive: Archive::default(),
             restore: RestoreConfig::default(),
             encryption: None,
+            drill: Drill::default(),
             notify: Vec::new(),
             grants: Vec::new(),
             dir: PathBuf::new(),

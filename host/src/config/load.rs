@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::check::Checker;
 use super::document::{Loose, Overlay, bad_assignment, path_of, split_assignment};
 use super::encryption::AgeEncryption;
+use super::drill::Drill;
 use super::hint::{header, nearest, tell};
 use super::keep::{Coverage, Metrics, Retention};
 use super::model::{Application, Archive, Config, Instance, Part, StoreConfig};
@@ -50,6 +51,8 @@ struct File {
     #[serde(default)]
     restore: RestoreConfig,
     encryption: Option<AgeEncryption>,
+    #[serde(default)]
+    drill: Drill,
     #[serde(rename = "notify")]
     _notify: Option<IgnoredAny>,
     #[serde(default)]
@@ -239,6 +242,7 @@ fn build(sources: &Sources, assignments: &[Assignment]) -> Result<Config> {
         archive: file.archive,
         restore: file.restore,
         encryption: file.encryption,
+        drill: file.drill,
         notify: notify(sources, &root)?,
         grants: file.grant,
         dir: PathBuf::new(),

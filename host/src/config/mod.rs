@@ -8,6 +8,7 @@ mod check;
 mod derived;
 mod document;
 mod encryption;
+mod drill;
 mod fit;
 mod hint;
 mod json;
@@ -23,6 +24,7 @@ mod source;
 mod tests;
 
 pub use encryption::AgeEncryption;
+pub use drill::Drill;
 pub(crate) use hint::nearest;
 pub use keep::{Coverage, Metrics, Retention};
 pub use load::Flags;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::encryption::AgeEncryption;
+use super::drill::Drill;
 use super::keep::{Coverage, Metrics, Retention};
 use super::notify::Notify;
 use super::restore::RestoreConfig;
@@ -48,6 +49,9 @@ pub struct Config {
     /// To whom what is stored is encrypted; left out: nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<AgeEncryption>,
+    /// How restores are rehearsed.
+    #[serde(default)]
+    pub drill: Drill,
     /// Who is told how a run ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<Notify>,

@@ -44,6 +44,19 @@ pub struct Purpose {
     pub archived: Option<Arc<dyn Archived>>,
     /// Earlier sets, in a run.
     pub history: Option<Arc<dyn History>>,
+    /// Directories of its own instead of the part's, which a run may be using.
+    pub workspace: Option<Workspace>,
+}
+
+/// Directories for an instance that works beside a run. They exist.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    /// `/staging`.
+    pub staging: PathBuf,
+    /// `/state`.
+    pub state: PathBuf,
+    /// Where the host remembers what it mirrors.
+    pub mirrors: PathBuf,
 }
 
 impl Purpose {
@@ -58,6 +71,7 @@ impl Purpose {
             restore_to: None,
             archived: None,
             history: None,
+            workspace: None,
         }
     }
 }
@@ -131,8 +145,14 @@ impl Part {
             programs: self.settings.programs.clone(),
             via: self.settings.via.clone(),
             run_as: self.settings.run_as.clone(),
-            staging: session.dirs.staging(self.name())?,
-            state: session.dirs.plugin_state(self.name())?,
+            staging: match &purpose.workspace {
+                Some(workspace) => workspace.staging.clone(),
+                None => session.dirs.staging(self.name())?,
+            },
+            state: match &purpose.workspace {
+                Some(workspace) => workspace.state.clone(),
+                None => session.dirs.plugin_state(self.name())?,
+            },
             target: purpose.target.clone(),
             restore_to: purpose.restore_to.clone(),
         })
@@ -161,6 +181,22 @@ impl Part {
         self.values.get(key)?.as_str().map(str::to_owned)
     }
 
+    /// The directories that the part's configuration names for its plugin.
+    #[must_use]
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let keys = self.plugin.manifest().directory.iter().filter_map(|d| d.path.as_deref()?.strip_prefix("config."));
+        let values = keys.filter_map(|key| key.split('.').try_fold(&self.values, |value, key| value.get(key)));
+        let mut texts = Vec::new();
+        for value in values {
+            match value {
+                Value::String(text) => texts.push(PathBuf::from(text)),
+                Value::Array(list) => texts.extend(list.iter().filter_map(Value::as_str).map(PathBuf::from)),
+                _ => {}
+            }
+        }
+        texts
+    }
+
     /// Start an instance of the part's plugin.
     ///
     /// # Errors
@@ -185,7 +221,10 @@ impl Part {
                 cancel: purpose.cancel,
                 archived: purpose.archived,
                 history: purpose.history,
-                mirrors: session.dirs.mirrors(self.name())?,
+                mirrors: match purpose.workspace {
+                    Some(workspace) => workspace.mirrors,
+                    None => session.dirs.mirrors(self.name())?,
+                },
             })
             .await?;
         Ok(LivePart { part: self, instance, gate, snapshot: None })

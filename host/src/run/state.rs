@@ -63,6 +63,27 @@ impl StateDirs {
         self.instance.join("sealed")
     }
 
+    /// Where restores are rehearsed: the drill's lock and notes, and its scratch unless the configuration has another. Made
+    /// if it is missing.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn drill(&self) -> Result<PathBuf> {
+        let dir = self.instance.join("drill");
+        make(&dir, 0o711)?;
+        Ok(dir)
+    }
+
+    /// Where plugins check what was archived, each in a directory of its own. Made if it is missing.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn verify(&self) -> Result<PathBuf> {
+        let dir = self.instance.join("verify");
+        make(&dir, 0o711)?;
+        Ok(dir)
+    }
+
     /// A part's staging directory, made if it is missing.
     ///
     /// # Errors

@@ -42,6 +42,17 @@ pub struct Compared {
     pub differences: Vec<(String, String)>,
 }
 
+impl Compared {
+    /// Adds what another comparison found.
+    pub fn add(&mut self, other: &Self) {
+        self.entries = self.entries.saturating_add(other.entries);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.different = self.different.saturating_add(other.different);
+        let room = MAX_NAMES.saturating_sub(self.differences.len());
+        self.differences.extend(other.differences.iter().take(room).cloned());
+    }
+}
+
 /// Compares what was extracted of `source` into `into` with the index: type, content, mode, size, time, link, device and,
 /// for root, owner (by number) and attributes. Nothing may be missing, and nothing may be there besides.
 ///

@@ -322,6 +322,11 @@ impl Running {
         (bytes, self.truncated)
     }
 
+    /// The end of stderr, as it is.
+    pub(in crate::capability) fn stderr_bytes(&self) -> Vec<u8> {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).content().0
+    }
+
     /// The end of stderr.
     pub(super) fn stderr(&self, mask: &Mask) -> String {
         let (bytes, cut) = self.stderr.lock().unwrap_or_else(PoisonError::into_inner).content();

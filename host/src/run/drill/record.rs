@@ -1,0 +1,51 @@
+//! What a drill found, in the store's records.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Drilled;
+use crate::report::Level;
+use crate::run::prune::blocking;
+use crate::run::session::Session;
+use crate::store::{Record, RecordKind, Store};
+
+/// Write it down. A store that does not take it does not make the drill worse: that is told.
+pub(super) async fn write(session: &Session, store: &Store, drilled: &Drilled) {
+    let parts: Vec<_> = drilled
+        .parts
+        .iter()
+        .map(|part| {
+            json!({
+                "part": part.part, "how": part.how, "ok": part.ok, "compared": part.compared,
+                "restore-ms": part.restore_ms, "why": part.why,
+            })
+        })
+        .collect();
+    let detail = json!({
+        "parts": parts, "checks": drilled.checks, "partial": drilled.partial, "duration-ms": drilled.duration_ms,
+    });
+    let mut record = Record::new(RecordKind::Drill, &drilled.id).detail(detail);
+    if let Some(failure) = &drilled.failure {
+        record = record.failed(failure.to_string());
+    }
+    // What tells how long a restore takes has to be of all of it.
+    if !drilled.partial {
+        record = record.took(Duration::from_millis(drilled.restore_ms));
+    }
+    let damaged = drilled.parts.iter().filter_map(|part| part.damaged.as_ref()).next();
+    let damaged = damaged.map(|e| Record::new(RecordKind::Damaged, &drilled.id).failed(e.to_string()));
+    let (store, instance) = (store.clone(), session.instance().to_owned());
+    let written = blocking(move || {
+        store.record(&instance, &record)?;
+        damaged.map_or(Ok(()), |damaged| store.record(&instance, &damaged).map(drop))
+    })
+    .await;
+    if let Err(error) = written {
+        session.reporter.message(
+            Level::Warning,
+            None,
+            format!("the drill could not be recorded in the store: {error}"),
+        );
+    }
+}
