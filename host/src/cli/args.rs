@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::prune::KeepFlags;
 use crate::archive::OwnersBy;
+use crate::run::Depth;
 
 /// Application-consistent backups whose vendor-specific parts are sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -168,6 +169,27 @@ pub(super) enum Owners {
     Number,
 }
 
+/// How deep to verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DepthArg {
+    /// The manifest, and that all objects are there in their sizes
+    Quick,
+    /// Every byte of every object, as it is stored
+    Objects,
+    /// Every file against the index too, and what the plugins' own tools say of what was archived
+    Full,
+}
+
+impl From<DepthArg> for Depth {
+    fn from(depth: DepthArg) -> Self {
+        match depth {
+            DepthArg::Quick => Self::Quick,
+            DepthArg::Objects => Self::Objects,
+            DepthArg::Full => Self::Full,
+        }
+    }
+}
+
 impl From<Owners> for OwnersBy {
     fn from(owners: Owners) -> Self {
         match owners {
@@ -254,7 +276,7 @@ pub(super) enum Command {
     },
     /// List the snapshots that the parts' vendors hold, and the sets that they belong to; changes nothing
     Snapshots,
-    /// Read every byte of a set back and compare it with the set's index
+    /// Read a set back, and compare it with what was written
     Verify {
         /// The set's id, or `latest`
         #[arg(required_unless_present = "all")]
@@ -265,6 +287,9 @@ pub(super) enum Command {
         /// What opens it.
         #[command(flatten)]
         keys: KeyArgs,
+        /// How deep
+        #[arg(long, value_name = "DEPTH", default_value = "full")]
+        depth: DepthArg,
         /// Which store.
         #[command(flatten)]
         place: Place,

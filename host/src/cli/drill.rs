@@ -11,7 +11,7 @@ use crate::run::{self, Drilled, DrilledHow};
 use crate::units;
 
 pub(super) async fn drill(context: &Context, id: &str, parts: &[String], place: &Place) -> Result<ExitCode> {
-    let opened = context.place(place)?;
+    let opened = context.place(place).await?;
     let config = opened.config_or_plain();
     let channels = Channels::resolve(&config.notify).await?;
     let result = rehearse(context, &opened, id, parts).await;

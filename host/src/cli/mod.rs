@@ -91,7 +91,9 @@ async fn work(context: &Context, command: Command) -> Result<ExitCode> {
         }
         Command::Snapshots => snapshots::snapshots(context).await,
         Command::Show { id, keys, place } => show::show(context, &id, &keys, &place).await,
-        Command::Verify { id, keys, place, all: _ } => verify::verify(context, id.as_deref(), &keys, &place).await,
+        Command::Verify { id, depth, keys, place, all: _ } => {
+            verify::verify(context, id.as_deref(), depth.into(), &keys, &place).await
+        }
         Command::Export(args) => export::export(context, args).await,
         Command::Restore(args) => restore::restore(context, args).await,
         Command::Prune { keep, dry_run, keys, place } => prune::prune(context, &keep, dry_run, &keys, &place).await,

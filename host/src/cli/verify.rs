@@ -6,19 +6,28 @@ use super::args::{KeyArgs, Place};
 use super::context::{Context, Opened};
 use super::output;
 use crate::error::{Error, ErrorKind, Result};
-use crate::run::{self, Known, Verified, blocking};
+use crate::report::Level;
+use crate::run::{Depth, Known, Session, Verification, Verified, blocking};
 use crate::store::{SetState, StoredSet};
 use crate::units;
 
-pub(super) async fn verify(context: &Context, id: Option<&str>, keys: &KeyArgs, place: &Place) -> Result<ExitCode> {
+pub(super) async fn verify(context: &Context, id: Option<&str>, depth: Depth, keys: &KeyArgs, place: &Place) -> Result<ExitCode> {
     let opened = context.open(place, keys).await?;
+    let session = if depth == Depth::Full { session(context, &opened) } else { None };
+    let verification = Verification {
+        depth,
+        reporter: context.reporter(),
+        cancel: context.cancel()?,
+        known: Known::new(),
+        session: session.as_ref(),
+    };
     let Some(id) = id else {
-        return verify_all(context, &opened).await;
+        return verify_all(context, &opened, &verification).await;
     };
     let mut failed = None;
     for set in opened.sets(id).await? {
         let result = match set {
-            Ok(set) => one(context, &set, &mut Known::new()).await,
+            Ok(set) => one(context, &set, &verification).await,
             Err(error) => Err(error),
         };
         match result {
@@ -36,62 +45,92 @@ pub(super) async fn verify(context: &Context, id: Option<&str>, keys: &KeyArgs, 
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-async fn one(context: &Context, set: &StoredSet, known: &mut Known) -> Result<Verified> {
-    let verified = run::verify_set(&context.reporter(), set, known, &context.cancel()?).await?;
+/// The instance, to ask its plugins. Where there is none, or none that works, the set can still be read.
+fn session(context: &Context, opened: &Opened) -> Option<Session> {
+    let config = opened.config()?.clone();
+    match context.session(config) {
+        Ok(session) => Some(session),
+        Err(error) => {
+            context.reporter().message(Level::Warning, None, format!("the plugins are not asked: {error}"));
+            None
+        }
+    }
+}
+
+async fn one(context: &Context, set: &StoredSet, verification: &Verification<'_>) -> Result<Verified> {
+    let verified = verification.verify(set).await?;
     if !context.global.json {
-        let what = match verified.sealed {
-            0 => format!("{} entries, {}: all as they were", verified.entries, units::human_bytes(verified.bytes)),
-            sealed => format!(
-                "as they were stored; {sealed} of them are encrypted, and their content takes an identity to check: \
-                 --identity FILE"
-            ),
-        };
-        let location = set.store().location();
-        output::line(format!("set {} in {location}: {} objects, {what}", verified.id, verified.objects));
+        output::line(format!("set {} in {}: {}", verified.id, set.store().location(), told(&verified)));
+        for checked in &verified.plugins {
+            output::line(format!("  part {}: checked by the plugin {}", checked.part, checked.plugin));
+            for finding in &checked.findings {
+                output::line(format!("    {}: {}", finding.subject, finding.message));
+            }
+        }
     }
     Ok(verified)
 }
 
+fn told(verified: &Verified) -> String {
+    let Verified { objects, entries, bytes, stored_bytes, sealed, .. } = verified;
+    match verified.depth {
+        Depth::Quick => format!("{objects} objects, all there in their sizes; their bytes were not read"),
+        Depth::Objects => {
+            format!("{objects} objects, {}: every byte as it was", units::human_bytes(*stored_bytes))
+        }
+        Depth::Full if *sealed > 0 => format!(
+            "{objects} objects, {}: every byte as it was; {sealed} are encrypted, and were not opened without --identity",
+            units::human_bytes(*stored_bytes)
+        ),
+        Depth::Full => {
+            format!("{objects} objects, {entries} entries, {}: all as they were", units::human_bytes(*bytes))
+        }
+    }
+}
+
 /// One damaged set does not hide the others.
-async fn verify_all(context: &Context, opened: &Opened) -> Result<ExitCode> {
-    let mut verified = Vec::new();
-    let mut damaged = Vec::new();
+async fn verify_all(context: &Context, opened: &Opened, verification: &Verification<'_>) -> Result<ExitCode> {
     let mut sets = Vec::new();
     for opened in opened.each() {
         let (store, instance) = (opened.store.clone(), opened.instance.clone());
         let listed = blocking(move || store.list(&instance)).await?;
         sets.extend(listed.into_iter().map(|set| (opened.clone(), set)));
     }
-    let mut known = (String::new(), Known::new());
+    let mut verified = Vec::new();
+    let mut damaged = Vec::new();
+    let mut failed: Option<Error> = None;
     for (opened, set) in sets {
-        // What is known of one store is nothing that is known of another.
-        if known.0 != opened.store.location() {
-            known = (opened.store.location().to_owned(), Known::new());
+        if set.state == SetState::Unpublished {
+            continue;
         }
-        let known = &mut known.1;
-        let result = match set.state {
-            SetState::Unpublished => continue,
-            SetState::Damaged(why) => Err(Error::new(ErrorKind::Damaged, why)),
-            SetState::Proved(_) => match opened.set(set.id.as_str()).await {
-                Ok(stored) => one(context, &stored, known).await,
-                Err(error) => Err(error),
-            },
+        // Also one that was found damaged before: it may have been repaired.
+        let result = match opened.set(set.id.as_str()).await {
+            Ok(stored) => one(context, &stored, verification).await,
+            Err(error) => Err(error),
         };
         match result {
             Ok(set) => verified.push(set),
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            // Deleted meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
-                output::error(&error.within(format!("set {}", set.id)), false);
-                damaged.push(set.id);
+                let error = error.within(format!("set {}", set.id));
+                output::error(&error, false);
+                if error.kind() == ErrorKind::Damaged {
+                    damaged.push(set.id);
+                } else {
+                    failed.get_or_insert(error);
+                }
             }
         }
     }
     if context.global.json {
         output::json(&serde_json::json!({ "verified": verified, "damaged": damaged }))?;
     }
-    match damaged.first() {
-        None => Ok(ExitCode::SUCCESS),
-        Some(first) => Err(Error::new(
+    match (damaged.first(), failed) {
+        (None, None) => Ok(ExitCode::SUCCESS),
+        (None, Some(error)) => Err(error),
+        (Some(first), _) => Err(Error::new(
             ErrorKind::Damaged,
             format!("{} of {} sets are damaged, such as {first}", damaged.len(), damaged.len() + verified.len()),
         )),

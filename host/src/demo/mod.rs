@@ -82,7 +82,14 @@ pub async fn demo(reporter: Reporter, shipped: Vec<(String, String)>, keep: bool
     println!("\n# bkhost verify {}", manifest.id);
     let store = session.store().await?;
     let set = store.open_set(INSTANCE, &manifest.id)?;
-    let verified = run::verify_set(&session.reporter, &set, &mut run::Known::new(), &session.cancel).await?;
+    let verification = run::Verification {
+        depth: run::Depth::Full,
+        reporter: session.reporter.clone(),
+        cancel: session.cancel.clone(),
+        known: run::Known::new(),
+        session: Some(&session),
+    };
+    let verified = verification.verify(&set).await?;
     println!(
         "{} files, {} in {} objects: all as they were",
         verified.entries,

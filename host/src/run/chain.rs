@@ -1,6 +1,7 @@
 //! A part of a set together with those of the earlier sets on which its archive builds: what a restore of it needs.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -28,8 +29,45 @@ pub(super) struct Chain {
     last: Link,
 }
 
-/// What was read back already, and what came of it: sets that share a base share its verification.
-pub type Known = BTreeMap<(SetId, String), Result<u64, String>>;
+/// What was read back already, and what came of it: sets that share a base share its verification. By the store, the set, and
+/// the part or the object.
+#[derive(Debug, Default)]
+pub struct Known(Mutex<Read>);
+
+type Read = BTreeMap<(String, SetId, String), Result<u64, String>>;
+
+impl Known {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What is known of this; else what `look` finds, which is known from then on.
+    ///
+    /// # Errors
+    /// Those of `look`; a damage that is known.
+    pub(super) async fn or_look(&self, set: &StoredSet,
+        what: &str, look: impl Future<Output = Result<u64>>) -> Result<u64> {
+        let key = (set.store().location().to_owned(), set.manifest.id.clone(), what.to_owned());
+        match self.map().get(&key) {
+            Some(Ok(count)) => return Ok(*count),
+            Some(Err(why)) => return Err(Error::new(ErrorKind::Damaged, why.clone())),
+            None => {}
+        }
+        let found = look.await;
+        match &found {
+            Ok(count) => drop(self.map().insert(key, Ok(*count))),
+            Err(e) if e.kind() == ErrorKind::Damaged => drop(self.map().insert(key, Err(e.to_string()))),
+            Err(_) => {}
+        }
+        found
+    }
+
+    fn map(&self) -> MutexGuard<'_, Read> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Chain {
     /// What a restore of this part needs. Looks at manifests and sizes, and reads no object.
@@ -94,12 +132,7 @@ impl Chain {
     ///
     /// # Errors
     /// `Damaged`, naming the object and, if it is another, the set; `Store` if it cannot be read; `Cancelled`.
-    pub(super) async fn prove(
-        &self,
-        reporter: &Reporter,
-        known: &mut Known,
-        cancel: &CancellationToken,
-    ) -> Result<u64> {
+    pub(super) async fn prove(&self, reporter: &Reporter, known: &Known, cancel: &CancellationToken) -> Result<u64> {
         let mut entries = 0;
         for link in self.links() {
             entries = link.prove(reporter, known, cancel).await.map_err(|e| self.told(link, e))?;
@@ -108,30 +141,21 @@ impl Chain {
     }
 
     /// Damage in a set that nobody named has to say which set it is.
-    fn told(&self, link: &Link, error: Error) -> Error {
+    pub(super) fn told(&self, link: &Link, error: Error) -> Error {
         let (id, last) = (&link.set.manifest.id, &self.last.set.manifest.id);
         if id == last || error.kind() == ErrorKind::Cancelled {
             return error;
         }
-        error.within(format!("set {id}, on which part `{}` of set {last} builds", link.part.name))
+        error
+            .within(format!("set {id}, on which part `{}` of set {last} builds", link.part.name))
+            .detail("set", id.as_str())
     }
 }
 
 impl Link {
-    async fn prove(&self, reporter: &Reporter, known: &mut Known, cancel: &CancellationToken) -> Result<u64> {
-        let key = (self.set.manifest.id.clone(), self.part.name.clone());
-        match known.get(&key) {
-            Some(Ok(entries)) => return Ok(*entries),
-            Some(Err(why)) => return Err(Error::new(ErrorKind::Damaged, why.clone())),
-            None => {}
-        }
+    async fn prove(&self, reporter: &Reporter, known: &Known, cancel: &CancellationToken) -> Result<u64> {
         let reader = self.set.clone();
-        let proved = proof::prove(reporter, &self.part, self.set.keys(), move |file| reader.object(file), cancel).await;
-        match &proved {
-            Ok(entries) => drop(known.insert(key, Ok(*entries))),
-            Err(e) if e.kind() == ErrorKind::Damaged => drop(known.insert(key, Err(e.to_string()))),
-            Err(_) => {}
-        }
-        proved
+        let read = move |file: &str| reader.object(file);
+        known.or_look(&self.set, &self.part.name, proof::prove(reporter, &self.part, self.set.keys(), read, cancel)).await
     }
 }

@@ -63,7 +63,7 @@ impl EarlierSets {
         let Some(store) = self.stores.first().cloned() else { return Ok(None) };
         let instance = self.instance.clone();
         let sets = blocking(move || store.list(&instance)).await?;
-        let mut known = Known::new();
+        let known = Known::new();
         // A clock that was set back may have left sets that are newer than this run: those cannot be built on.
         for entry in sets.into_iter().filter(|entry| entry.id < self.before) {
             let manifest = match entry.state {
@@ -77,7 +77,7 @@ impl EarlierSets {
             if manifest.part(&self.part).is_none_or(|part| part.plugin != self.plugin) {
                 continue;
             }
-            match self.offer(&entry.id, &mut known).await {
+            match self.offer(&entry.id, &known).await {
                 Ok(earlier) => return Ok(Some(earlier)),
                 Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
                     self.passed_over(&entry.id, &e.to_string());
@@ -92,7 +92,7 @@ impl EarlierSets {
         Ok(None)
     }
 
-    async fn offer(&self, id: &SetId, known: &mut Known) -> Result<Earlier> {
+    async fn offer(&self, id: &SetId, known: &Known) -> Result<Earlier> {
         let set = self.open(self.stores.first(), id).await?;
         let part = set.manifest.part(&self.part).cloned();
         let part = part.ok_or_else(|| Error::new(ErrorKind::NotFound, "its part is gone"))?;

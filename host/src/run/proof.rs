@@ -1,75 +1,16 @@
 //! Proving a set: reading every stored byte back and comparing it with the index.
 
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::chain::{Chain, Known};
-use super::in_use;
 use super::prune::blocking;
 use crate::archive::set::{ObjectRecord, ObjectRole, PartRecord};
-use crate::archive::{Control, Keys, Layers, PartObjects, SetId, verify_part, verify_stored, verify_stream};
+use crate::archive::{Control, Keys, Layers, PartObjects, verify_part, verify_stored, verify_stream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Phase, Reporter};
-use crate::store::{ObjectReader, StoredSet};
-
-/// What was verified of a set.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Verified {
-    /// The set.
-    pub id: SetId,
-    /// Objects read.
-    pub objects: u64,
-    /// Entries compared with the index.
-    pub entries: u64,
-    /// Bytes of content.
-    pub bytes: u64,
-    /// Objects of which only the stored bytes were looked at: they are encrypted, and there was no identity.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub sealed: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-/// Verify all of a set, and of the sets on which it builds what it needs of them. What is `known` is not read again.
-///
-/// # Errors
-/// `Damaged`, naming the object and the file; `Store` if it cannot be read; `NotFound` or `Busy` if it is deleted;
-/// `Cancelled`.
-pub async fn verify_set(
-    reporter: &Reporter,
-    set: &StoredSet,
-    known: &mut Known,
-    cancel: &CancellationToken,
-) -> Result<Verified> {
-    let in_use = in_use::read(reporter, set, "verify").await?;
-    let verified = verify_marked(reporter, set, known, cancel).await;
-    in_use.end().await;
-    verified
-}
-
-async fn verify_marked(
-    reporter: &Reporter,
-    set: &StoredSet,
-    known: &mut Known,
-    cancel: &CancellationToken,
-) -> Result<Verified> {
-    let set = &set.cancelled_by(cancel);
-    let mut verified = Verified { id: set.manifest.id.clone(), objects: 0, entries: 0, bytes: 0, sealed: 0 };
-    for part in &set.manifest.parts {
-        verified.entries += Chain::find(set, part).await?.prove(reporter, known, cancel).await?;
-        verified.objects += part.objects.len() as u64;
-        verified.sealed += part.objects.iter().filter(|object| is_sealed(object, set.keys())).count() as u64;
-        verified.bytes = verified.bytes.saturating_add(content_bytes(part));
-    }
-    Ok(verified)
-}
+use crate::store::ObjectReader;
 
 /// Whether only the stored bytes of an object can be looked at.
-fn is_sealed(object: &ObjectRecord, keys: &Keys) -> bool {
+pub(super) fn is_sealed(object: &ObjectRecord, keys: &Keys) -> bool {
     keys.is_empty() && Layers::of(&object.file).encrypted
 }
 
@@ -77,7 +18,7 @@ fn is_sealed(object: &ObjectRecord, keys: &Keys) -> bool {
 /// compared as they are stored. Gives the number of entries that were compared with the index.
 ///
 /// # Errors
-/// As [`verify_set`].
+/// `Damaged`, naming the object and the file; `Store` if it cannot be read; `Cancelled`.
 pub(super) async fn prove(
     reporter: &Reporter,
     part: &PartRecord,
@@ -139,6 +80,6 @@ pub(super) fn watched(
 }
 
 /// Bytes of content in a part, as its sources count them.
-fn content_bytes(part: &PartRecord) -> u64 {
+pub(super) fn content_bytes(part: &PartRecord) -> u64 {
     part.sources.iter().fold(0, |sum, source| sum.saturating_add(source.bytes))
 }

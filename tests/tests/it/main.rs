@@ -20,6 +20,7 @@ mod crash;
 mod damage;
 mod demo;
 mod directory;
+mod drill;
 mod disks;
 mod ebs;
 mod encryption;

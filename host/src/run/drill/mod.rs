@@ -14,6 +14,8 @@ use serde::Serialize;
 
 use self::part::rehearse;
 pub use self::part::{DrilledPart, How};
+pub(super) use self::part::{refused, tell};
+use super::in_use;
 use super::part::Part;
 use super::scratch::{self, Scratch};
 use super::session::Session;
@@ -83,7 +85,9 @@ pub async fn drill(session: &Session, store: &Store, set: &StoredSet, parts: &[S
     place::check(session, root.unwrap_or(&home), &tasks)?;
     let configured: Vec<&Part> = tasks.iter().filter_map(|task| task.part.as_ref()).collect();
     let scratch = Scratch::make(session, &home, root, WHAT, id, &configured).await?;
+    let in_use = in_use::read(&session.reporter, set, WHAT).await?;
     let worked = work(session, set, &tasks, &scratch).await;
+    in_use.end().await;
     let removed = scratch.remove().await;
     let (parts_done, checks, mut failure) = worked?;
     if let Err(error) = removed {

@@ -127,7 +127,7 @@ async fn one(
     let start = Instant::now();
     let chain = Chain::find(set, record).await?;
     // As a restore does, before it touches anything.
-    if let Err(error) = chain.prove(&session.reporter, &mut Known::new(), &session.cancel).await {
+    if let Err(error) = chain.prove(&session.reporter, &Known::new(), &session.cancel).await {
         if error.kind() == ErrorKind::Damaged {
             done.damaged = Some(Error::new(error.kind(), error.to_string()));
         }

@@ -1,0 +1,165 @@
+//! Verifying what is stored, as deep as is asked for.
+
+mod objects;
+mod plugins;
+mod record;
+
+use std::time::Instant;
+
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+pub use self::plugins::CheckedByPlugin;
+use super::chain::{Chain, Known};
+use super::in_use;
+use super::proof::{content_bytes, is_sealed};
+use super::session::Session;
+use crate::archive::SetId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Reporter, waiting};
+use crate::store::StoredSet;
+
+/// So many parts or objects are read at once, if there are processors for it.
+const AT_ONCE: usize = 4;
+
+/// How deep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Depth {
+    /// The manifest, and that all objects are there in their sizes.
+    Quick,
+    /// Every byte of every object, as it is stored.
+    Objects,
+    /// Besides, what is in them: every file against the index, and what the strategies' own tools say.
+    Full,
+}
+
+/// What was verified of a set.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Verified {
+    /// The set.
+    pub id: SetId,
+    /// How deep.
+    pub depth: Depth,
+    /// Its objects.
+    pub objects: u64,
+    /// Their size in the store, in bytes.
+    pub stored_bytes: u64,
+    /// Entries compared with the index.
+    pub entries: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// Objects of which only the stored bytes were looked at: they are encrypted, and there was no identity.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sealed: u64,
+    /// What plugins said of their parts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<CheckedByPlugin>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// How sets are verified.
+pub struct Verification<'a> {
+    /// How deep.
+    pub depth: Depth,
+    /// Where it is reported.
+    pub reporter: Reporter,
+    /// The operator's cancel.
+    pub cancel: CancellationToken,
+    /// What was read already: sets that share a base share its verification.
+    pub known: Known,
+    /// The instance, for what its plugins can check; none: they are not asked.
+    pub session: Option<&'a Session>,
+}
+
+impl Verification<'_> {
+    /// Verify a set, and of the sets on which it builds what it needs of them; the result is recorded in the store, unless
+    /// next to nothing was looked at.
+    ///
+    /// # Errors
+    /// `Damaged`, naming the object and the file; `Store` if it cannot be read; `Plugin` if a plugin's check did not work;
+    /// `NotFound` or `Busy` if it is deleted; `Cancelled`.
+    pub async fn verify(&self, set: &StoredSet) -> Result<Verified> {
+        let start = Instant::now();
+        let in_use = in_use::read(&self.reporter, set, "verify").await?;
+        let looked = self.look(&set.cancelled_by(&self.cancel)).await;
+        in_use.end().await;
+        let result = looked.map(|mut verified| {
+            verified.duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+            verified
+        });
+        if self.depth != Depth::Quick {
+            record::write(&self.reporter, set, &result, self.depth, start.elapsed()).await;
+        }
+        result
+    }
+
+    async fn look(&self, set: &StoredSet) -> Result<Verified> {
+        let manifest = &set.manifest;
+        let mut verified = Verified {
+            id: manifest.id.clone(),
+            depth: self.depth,
+            objects: manifest.objects().count() as u64,
+            stored_bytes: manifest.stored_bytes(),
+            entries: 0,
+            bytes: manifest.parts.iter().fold(0, |sum, part| sum.saturating_add(content_bytes(part))),
+            sealed: 0,
+            plugins: Vec::new(),
+            duration_ms: 0,
+        };
+        let mut chains = Vec::new();
+        for part in &manifest.parts {
+            chains.push(Chain::find(set, part).await?);
+        }
+        let what = format!("set {} to be verified", manifest.id);
+        match self.depth {
+            Depth::Quick => {}
+            Depth::Objects => waiting(&self.reporter, &what, objects::read(self, &chains)).await?,
+            Depth::Full => {
+                verified.entries = waiting(&self.reporter, &what, self.files(&chains)).await?;
+                verified.sealed = manifest.objects().filter(|object| is_sealed(object, set.keys())).count() as u64;
+                if let Some(session) = self.session {
+                    verified.plugins = plugins::ask(session, set, &chains).await?;
+                }
+            }
+        }
+        Ok(verified)
+    }
+
+    /// Every file against the index. Gives the number of entries.
+    async fn files(&self, chains: &[Chain]) -> Result<u64> {
+        let work = chains.iter().map(|chain| chain.prove(&self.reporter, &self.known, &self.cancel));
+        all(stream::iter(work).buffered(at_once()).collect::<Vec<_>>().await)
+    }
+}
+
+/// The sum, or all that went wrong: the first is the error, the others its details.
+fn all(results: Vec<Result<u64>>) -> Result<u64> {
+    let mut sum = 0_u64;
+    let mut first: Option<Error> = None;
+    for result in results {
+        match result {
+            Ok(count) => sum = sum.saturating_add(count),
+            Err(e) if e.kind() == ErrorKind::Cancelled => return Err(e),
+            Err(e) => {
+                first = Some(match first.take() {
+                    Some(first) => first.detail("and", e.to_string()),
+                    None => e,
+                });
+            }
+        }
+    }
+    first.map_or(Ok(sum), Err)
+}
+
+fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(AT_ONCE)
+}

@@ -1,0 +1,55 @@
+//! What a verification found, in the store's records: so that `list` shows it, and nothing counts a set that is damaged.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Depth, Verified};
+use crate::archive::SetId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Level, Reporter};
+use crate::run::prune::blocking;
+use crate::store::{Record, RecordKind, StoredSet};
+
+/// Write it down. A store that does not take it does not make the set worse: that is told.
+pub(super) async fn write(
+    reporter: &Reporter,
+    set: &StoredSet,
+    result: &Result<Verified>,
+    depth: Depth,
+    took: Duration,
+) {
+    let id = &set.manifest.id;
+    let records = match result {
+        Ok(verified) => {
+            let plugins: Vec<_> = verified.plugins.iter().map(|checked| checked.part.as_str()).collect();
+            let detail = json!({
+                "depth": depth, "objects": verified.objects, "entries": verified.entries, "bytes": verified.bytes,
+                "sealed": verified.sealed, "plugins": plugins,
+            });
+            vec![Record::new(RecordKind::Verify, id).took(took).detail(detail)]
+        }
+        Err(error) if error.kind() == ErrorKind::Damaged => damaged(id, error, depth, took),
+        // Nothing is known of the set.
+        Err(_) => return,
+    };
+    let (store, instance) = (set.store().clone(), set.manifest.instance.clone());
+    let written =
+        blocking(move || records.iter().try_for_each(|record| store.record(&instance, record).map(drop))).await;
+    if let Err(error) = written {
+        let text = format!("the verification of set {id} could not be recorded in the store: {error}");
+        reporter.message(Level::Warning, None, text);
+    }
+}
+
+fn damaged(id: &SetId, error: &Error, depth: Depth, took: Duration) -> Vec<Record> {
+    let named = |name: &str| error.details().iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let detail = json!({ "depth": depth, "object": named("object"), "file": named("file"), "set": named("set") });
+    let why = error.to_string();
+    // It may be another set's object, on which this one builds: then that one is damaged, and this one with it.
+    let whose = named("set").and_then(|set| set.parse().ok()).unwrap_or_else(|| id.clone());
+    vec![
+        Record::new(RecordKind::Verify, id).took(took).failed(why.clone()).detail(detail.clone()),
+        Record::new(RecordKind::Damaged, &whose).failed(why).detail(detail),
+    ]
+}
