@@ -166,12 +166,24 @@ impl Rights {
     /// # Errors
     /// [`ErrorKind::Io`]: its owner cannot be changed.
     pub fn own_staging(&self) -> Result<()> {
+        self.give(&self.staging)
+    }
+
+    /// As [`Rights::own_staging`], for a target that was made for this: that of a rehearsal.
+    ///
+    /// # Errors
+    /// As [`Rights::own_staging`].
+    pub fn own_target(&self) -> Result<()> {
+        self.target.as_deref().map_or(Ok(()), |target| self.give(target))
+    }
+
+    fn give(&self, directory: &Path) -> Result<()> {
         let Some(user) = &self.run_as else { return Ok(()) };
         if user.uid == rustix::process::geteuid().as_raw() {
             return Ok(());
         }
-        std::os::unix::fs::chown(&self.staging, Some(user.uid), Some(user.gid))
-            .or_error(ErrorKind::Io, || format!("{} cannot be given to {}", self.staging.display(), user.name))
+        std::os::unix::fs::chown(directory, Some(user.uid), Some(user.gid))
+            .or_error(ErrorKind::Io, || format!("{} cannot be given to {}", directory.display(), user.name))
     }
 
     /// The program of each command, or why it may not be run. For `check` and `plugin inspect`.

@@ -181,6 +181,14 @@ impl Part {
         self.values.get(key)?.as_str().map(str::to_owned)
     }
 
+    /// What `restore.to` stands for when the plugin rehearses a restore.
+    ///
+    /// # Errors
+    /// The key of `[part.config]` without which it cannot.
+    pub fn rehearsal_target(&self, instance: &str) -> Result<Option<String>, String> {
+        self.plugin.manifest().restore.rehearsal_target(&self.values, instance, self.name())
+    }
+
     /// The directories that the part's configuration names for its plugin.
     #[must_use]
     pub fn directories(&self) -> Vec<PathBuf> {
@@ -204,7 +212,11 @@ impl Part {
     pub async fn start(&self, session: &Session, purpose: Purpose) -> Result<LivePart<'_>> {
         let rights = self.rights(session, &purpose)?;
         // Its commands start there, and write there.
-        rights.own_staging().map_err(|e| e.within(format!("part `{}`", self.name())))?;
+        let owned = rights.own_staging().and_then(|()| match &purpose.workspace {
+            Some(_) => rights.own_target(),
+            None => Ok(()),
+        });
+        owned.map_err(|e| e.within(format!("part `{}`", self.name())))?;
         let gate = Arc::new(
             Gate::new(rights, session.reporter.clone(), purpose.mode, purpose.cancel.clone(), purpose.witness)
                 .with_freeze_rules(FreezeRules { limit: self.limits().freeze.0, own: own_places(session) }),

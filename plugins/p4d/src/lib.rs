@@ -13,13 +13,13 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-use bkhost_sdk::{Archived, Consistency, Error, Finding, Result, Snapshot, Source, Strategy, info, warn};
+use bkhost_sdk::{Archived, Consistency, Drill, Error, Finding, Result, Snapshot, Source, Strategy, info, warn};
 use serde::{Deserialize, Serialize};
 
 use config::{Config, Layout, Method, Place};
 use files::{File, Kind};
 
-bkhost_sdk::export!(P4d);
+bkhost_sdk::export!(P4d: Drill);
 
 /// What a snapshot record keeps for the later calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,19 @@ impl State {
 #[derive(Debug)]
 struct P4d {
     config: Config,
+}
+
+impl Drill for P4d {
+    fn rehearse(&mut self, snapshot: &Snapshot, archived: &[Archived]) -> Result<Vec<Finding>> {
+        let state: State = snapshot.state()?;
+        restore::restore(&self.config, &state, archived)?;
+        Ok(vec![Finding::info("p4d", &format!("replayed and verified up to journal {}", state.sequence))])
+    }
+
+    /// All of it is in the target, which is the host's to remove.
+    fn clear(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Strategy for P4d {

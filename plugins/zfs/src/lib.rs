@@ -4,6 +4,7 @@
 //! name proves nothing, and neither does a value inherited from the dataset.
 
 mod check;
+mod drill;
 mod holds;
 mod names;
 mod own;
@@ -17,7 +18,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 
-use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, config, exec, info, warn};
+use bkhost_sdk::{Archived, Drill, Error, Finding, Result, Snapshot, Source, Strategy, config, exec, info, warn};
 use serde::{Deserialize, Serialize};
 
 use names::{pool, snapshot_name, source_name};
@@ -26,7 +27,7 @@ use properties::{Properties, absent};
 use reading::{destroy_clone, make_clone, snapshot_directory};
 use stream::Stream;
 
-bkhost_sdk::export!(Zfs);
+bkhost_sdk::export!(Zfs: Drill);
 
 /// What is archived of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -48,6 +49,7 @@ struct Config {
     full_every: u32,
     properties: bool,
     keep_snapshots: bool,
+    drill_dataset: Option<String>,
 }
 
 impl Default for Config {
@@ -60,6 +62,7 @@ impl Default for Config {
             full_every: 7,
             properties: true,
             keep_snapshots: true,
+            drill_dataset: None,
         }
     }
 }
@@ -112,6 +115,16 @@ impl State {
 #[derive(Debug)]
 struct Zfs {
     config: Config,
+}
+
+impl Drill for Zfs {
+    fn rehearse(&mut self, snapshot: &Snapshot, archived: &[Archived]) -> Result<Vec<Finding>> {
+        drill::rehearse(&self.config, &snapshot.state()?, archived)
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        drill::clear(&self.config)
+    }
 }
 
 impl Strategy for Zfs {

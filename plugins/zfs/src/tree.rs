@@ -23,6 +23,14 @@ impl Config {
                     .hint("set recursive = true, or drop exclude"),
             );
         }
+        if let Some(scratch) = &self.drill_dataset
+            && let Some(outer) = self.datasets.iter().find(|outer| *outer == scratch || below(scratch, outer))
+        {
+            return Some(
+                Error::invalid_config(format!("`drill-dataset` {scratch} is in {outer}, which is backed up"))
+                    .hint("name a dataset outside of all that are backed up"),
+            );
+        }
         if self.recursive
             && let Some(inner) =
                 self.datasets.iter().find(|inner| self.datasets.iter().any(|outer| below(inner, outer)))

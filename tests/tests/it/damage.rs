@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bkhost_tests::{Bkhost, application_none, directory_part, listing, noise};
+use bkhost_tests::{Bkhost, application_none, directory_part, listing, noise, zfs};
 
 fn fill(dir: &Path, seed: u64) {
     let _ = std::fs::create_dir(dir);
@@ -37,49 +37,168 @@ fn refused(bk: &Bkhost, id: &str, what: &str) -> String {
     verified.stderr
 }
 
+/// What is done to an object.
+enum Spoil {
+    Flip(usize),
+    Cut(usize),
+    Delete,
+    /// That of another set, under the same name.
+    Swap,
+}
+
+/// Everything that can happen to an object of this size: a few bits, all over it; the tail, a little of it and all; all of it;
+/// and another's in its place.
+fn spoils(len: usize) -> Vec<(String, Spoil)> {
+    let mut all = Vec::new();
+    for at in [0, 5, len / 4, len / 2, len * 3 / 4, len - 1] {
+        all.push((format!("with a bit flipped at {at}"), Spoil::Flip(at)));
+    }
+    for left in [len - 1, len / 2, 0] {
+        all.push((format!("cut to {left} of {len} bytes"), Spoil::Cut(left)));
+    }
+    all.push(("deleted".to_owned(), Spoil::Delete));
+    all.push(("of the other set".to_owned(), Spoil::Swap));
+    all
+}
+
+/// Spoil each object of the set `id` in every way: `verify` names it, `restore` refuses before it touches anything, `list` says
+/// that the set is damaged, `prune` counts the other. Then it is repaired, and all is well. Gives the objects, and how often a
+/// file was named too.
+fn spoil_all(
+    bk: &Bkhost,
+    id: &str,
+    other: &str,
+    untouched: &dyn Fn() -> Vec<String>,
+    verify: &[&str],
+) -> (Vec<String>, usize) {
+    let mut objects: Vec<String> = std::fs::read_dir(bk.set(id))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "manifest.json")
+        .collect();
+    objects.sort();
+    let mut named = 0;
+    for object in &objects {
+        let path = bk.set(id).join(object);
+        let good = std::fs::read(&path).unwrap();
+        let theirs = std::fs::read(bk.set(other).join(object)).unwrap();
+        assert_ne!(theirs, good);
+        for (n, (what, spoil)) in spoils(good.len()).into_iter().enumerate() {
+            let mut seen_at_once = true;
+            match spoil {
+                Spoil::Flip(at) => {
+                    let mut bad = good.clone();
+                    bad[at] ^= 1 << (n % 8);
+                    std::fs::write(&path, bad).unwrap();
+                    seen_at_once = false;
+                }
+                Spoil::Cut(left) => std::fs::write(&path, &good[..left]).unwrap(),
+                Spoil::Delete => std::fs::remove_file(&path).unwrap(),
+                Spoil::Swap => {
+                    std::fs::write(&path, &theirs).unwrap();
+                    seen_at_once = theirs.len() != good.len();
+                }
+            }
+            let what = format!("{object} {what}");
+            let state = if seen_at_once { "damaged" } else { "proved" };
+            assert_eq!(bk.list()[0], (id.to_owned(), state.to_owned()), "before anybody has read it: {what}");
+            let verified = bk.run(&[&["verify", id], verify].concat());
+            assert_eq!(verified.code, 8, "verify of a set with {what}: {verified}");
+            assert!(
+                verified.stderr.contains(object.as_str()),
+                "verify does not name what is damaged ({what}): {verified}"
+            );
+            named += usize::from(verified.stderr.contains("noise-"));
+            for command in untouched() {
+                let words: Vec<&str> = command.split(' ').collect();
+                let restored = bk.run(&[&["restore", id, "--confirm", bk.instance()], words.as_slice()].concat());
+                assert_eq!(restored.code, 8, "restore of a set with {what}: {restored}");
+            }
+            assert_eq!(bk.list()[0], (id.to_owned(), "damaged".to_owned()), "{what}");
+            if matches!(spoil, Spoil::Flip(5) | Spoil::Delete) {
+                let pruned = bk.run(&["prune", "--keep-last", "1", "--dry-run"]).ok();
+                let stays = pruned.stdout.lines().any(|line| line.contains("stays") && line.contains(other));
+                assert!(stays && pruned.stdout.contains("damaged"), "{what}: {pruned}");
+            }
+            std::fs::write(&path, &good).unwrap();
+            if !seen_at_once {
+                assert_eq!(bk.list()[0].1, "damaged", "repaired, and nobody has looked again: {what}");
+            }
+            // To see the next one from the beginning.
+            let records = bk.path("backups").join(bk.instance()).join("records");
+            let _ = std::fs::remove_dir_all(records);
+        }
+        bk.run(&["verify", id]).ok();
+        assert_eq!(bk.list()[0], (id.to_owned(), "proved".to_owned()), "{object} is repaired");
+    }
+    (objects, named)
+}
+
 #[test]
 fn every_object_in_every_way() {
     let (bk, id, other) = two_sets();
-    let mut named = 0;
-    for object in ["one.tar.zst", "one.index.jsonl.zst", "two.tar.zst", "two.index.jsonl.zst"] {
-        let path = bk.set(&id).join(object);
-        let good = std::fs::read(&path).unwrap();
-        let spoil = |what: &str, bytes: Option<Vec<u8>>, seen_by_list: bool| {
-            match bytes {
-                Some(bytes) => std::fs::write(&path, bytes).unwrap(),
-                None => std::fs::remove_file(&path).unwrap(),
-            }
-            let what = format!("{object} {what}");
-            let stderr = refused(&bk, &id, &what);
-            assert!(stderr.contains(object), "verify does not name what is damaged ({what}): {stderr}");
-            let state = if seen_by_list { "damaged" } else { "proved" };
-            assert_eq!(bk.list()[0], (id.clone(), state.to_owned()), "{what}");
-            if seen_by_list {
-                let pruned = bk.run(&["prune", "--keep-last", "1", "--dry-run"]).ok();
-                assert!(pruned.stdout.contains(&format!("stays  {other}  the last proved")), "{what}: {pruned}");
-            }
-            std::fs::write(&path, &good).unwrap();
-            stderr
-        };
-        let last = good.len() - 1;
-        for (n, at) in [0, 5, good.len() / 4, good.len() / 2, good.len() * 3 / 4, last].into_iter().enumerate() {
-            let mut bad = good.clone();
-            bad[at] ^= 1 << n;
-            let stderr = spoil(&format!("with a bit flipped at {at}"), Some(bad), false);
-            named += usize::from(object.contains(".tar.") && stderr.contains("noise-"));
-        }
-        spoil("cut by a byte", Some(good[..last].to_vec()), true);
-        spoil("emptied", Some(Vec::new()), true);
-        spoil("longer", Some([good.as_slice(), b"\0"].concat()), true);
-        spoil("deleted", None, true);
-        let theirs = std::fs::read(bk.set(&other).join(object)).unwrap();
-        let seen = theirs.len() != good.len();
-        assert_ne!(theirs, good);
-        spoil("of the other set", Some(theirs), seen);
-    }
+    let (one, two) = (bk.path("r1"), bk.path("r2"));
+    let untouched = || {
+        assert!(!one.exists() && !two.exists(), "a restore has touched its target");
+        vec![format!("--to one={} --to two={}", one.display(), two.display())]
+    };
+    let (objects, named) = spoil_all(&bk, &id, &other, &untouched, &[]);
+    assert_eq!(objects, ["one.index.jsonl.zst", "one.tar.zst", "two.index.jsonl.zst", "two.tar.zst"]);
+    assert!(!one.exists() && !two.exists());
     assert!(named >= 4, "the damaged file is named where it can be: {named} times");
     // All is well again, and the other set never was concerned.
     bk.run(&["verify", "--all"]).ok();
+}
+
+/// The same for streams, and by looking at stored bytes only.
+#[test]
+fn every_stream_in_every_way() {
+    let zfs = zfs();
+    let bk = Bkhost::inside(zfs);
+    let dataset = zfs.create(bk.instance());
+    bk.config(&[
+        &application_none(),
+        &format!("{}archive = \"stream\"\nfull-every = 1\n", zfs.part("home", &[&dataset])),
+    ]);
+    fill(&zfs.files(&dataset), 1);
+    let other = bk.backup_id();
+    fill(&zfs.files(&dataset), 50);
+    let id = bk.backup_id();
+    let to = format!("{dataset}-restored");
+    let untouched = || {
+        assert_eq!(zfs.datasets(&to), [""; 0], "a restore has made its target");
+        vec![format!("--to {to}")]
+    };
+    let (objects, _) = spoil_all(&bk, &id, &other, &untouched, &["--depth", "objects"]);
+    assert_eq!(objects.len(), 1, "{objects:?}");
+    assert_eq!(zfs.datasets(&to), [""; 0]);
+    zfs.destroy(&dataset);
+}
+
+/// How deep it looks decides what it can see, and what it says of it.
+#[test]
+fn depths() {
+    let (bk, id, _) = two_sets();
+    let records = bk.path("backups").join(bk.instance()).join("records");
+    let said = bk.run(&["verify", &id, "--depth", "quick"]).ok();
+    assert!(said.stdout.contains("not read"), "{said}");
+    assert!(!records.exists(), "next to nothing was looked at, and nothing is told of it");
+    let objects = bk.run(&["verify", &id, "--depth", "objects", "--json"]).ok().json();
+    assert_eq!((&objects["depth"], &objects["objects"]), (&"objects".into(), &4.into()), "{objects}");
+    let full = bk.run(&["verify", &id, "--json"]).ok().json();
+    assert_eq!((&full["depth"], &full["entries"]), (&"full".into(), &12.into()), "{full}");
+    assert_eq!(std::fs::read_dir(&records).unwrap().count(), 2);
+    let path = bk.set(&id).join("two.tar.zst");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[9_000] ^= 2;
+    std::fs::write(&path, &bytes).unwrap();
+    bk.run(&["verify", &id, "--depth", "quick"]).ok();
+    bk.run(&["verify", &id, "--depth", "objects"]).fails(8, &["two.tar.zst", "BLAKE3"]);
+    let all = bk.run(&["verify", "--all", "--depth", "objects", "--json"]);
+    assert_eq!((all.code, all.json()["damaged"].clone()), (8, serde_json::json!([id])), "{all}");
+    std::fs::remove_file(&path).unwrap();
+    bk.run(&["verify", &id, "--depth", "quick"]).fails(8, &["two.tar.zst"]);
+    bk.run(&["verify", &id, "--depth", "deep"]).fails(2, &["quick", "objects", "full"]);
 }
 
 #[test]

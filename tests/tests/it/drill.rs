@@ -102,8 +102,11 @@ fn nobody_had_ever_restored() {
     assert_eq!((recorded.len(), &last["ok"]), (2, &Value::from(false)), "{last}");
     assert!(last["note"].as_str().unwrap().contains("check-git"), "{last}");
     // The next one is good, and is drilled.
-    sh(&home, "cd repo; rm -f .git/objects/*/* ; rm -rf .git; git init -q . ; git config user.email a@example.org
-               git config user.name a; git add .; git commit -qm again");
+    sh(
+        &home,
+        "cd repo; rm -f .git/objects/*/* ; rm -rf .git; git init -q . ; git config user.email a@example.org
+               git config user.name a; git add .; git commit -qm again",
+    );
     bk.backup();
     bk.run(&["drill"]).ok();
     assert_eq!(left(&bk.state().join("drill")), [""; 0]);
@@ -130,7 +133,10 @@ fn checks_see_what_was_restored_and_no_more() {
     let out = bk.path("out");
     let check = bk.program(
         "look",
-        &format!("echo \"$BKHOST_DRILL_SET|$BKHOST_DRILL_SCRATCH|$PWD|$1|$2\" > {0}; ls \"$BKHOST_DRILL_HOME\" >> {0}", out.display()),
+        &format!(
+            "echo \"$BKHOST_DRILL_SET|$BKHOST_DRILL_SCRATCH|$PWD|$1|$2\" > {0}; ls \"$BKHOST_DRILL_HOME\" >> {0}",
+            out.display()
+        ),
     );
     configure(&bk, &format!("check = [[\"{}\", \"a b\", \"$HOME\"]]", check.display()));
     let id = bk.backup_id();
@@ -140,7 +146,10 @@ fn checks_see_what_was_restored_and_no_more() {
     assert!(said.starts_with(&format!("{id}|{scratch}|{scratch}|a b|$HOME\n")), "no shell in between: {said}");
     assert!(said.contains("noise") && said.contains("sparse"), "{said}");
     assert!(!Path::new(&scratch).exists());
-    configure(&bk, &format!("check = [[\"{}\"]]\ncheck-timeout = \"300ms\"", bk.program("hang", "sleep 60 & wait").display()));
+    configure(
+        &bk,
+        &format!("check = [[\"{}\"]]\ncheck-timeout = \"300ms\"", bk.program("hang", "sleep 60 & wait").display()),
+    );
     bk.run(&["drill"]).fails(12, &["hang", "did not end within", "check-timeout"]);
     configure(&bk, "check = [[\"/nowhere/at-all\"]]");
     bk.run(&["drill"]).fails(6, &["/nowhere/at-all"]);
@@ -153,7 +162,8 @@ fn hanging() -> (Bkhost, PathBuf, PathBuf) {
     let scratch = bk.path("scratch");
     std::fs::create_dir(&scratch).unwrap();
     let there = bk.path("there");
-    let check = bk.program("wait", &format!("echo $$ > {0}.new; mv {0}.new {0}; setsid sleep 300 & sleep 300", there.display()));
+    let check = bk
+        .program("wait", &format!("echo $$ > {0}.new; mv {0}.new {0}; setsid sleep 300 & sleep 300", there.display()));
     configure(&bk, &format!("scratch = \"{}\"\ncheck = [[\"{}\"]]", scratch.display(), check.display()));
     bk.backup();
     (bk, scratch, there)
@@ -270,7 +280,10 @@ fn what_cannot_be_rehearsed_is_told_unless_it_may_be_skipped() {
     let mut sum = Command::new("sha256sum");
     sum.arg(&guest);
     let digest = tool(sum).split(' ').next().unwrap().to_owned();
-    let held = format!("[[part]]\nname = \"held\"\nplugin = \"{0}\"\n[[grant]]\nplugin = \"{0}\"\nsha256 = \"{digest}\"\n", guest.display());
+    let held = format!(
+        "[[part]]\nname = \"held\"\nplugin = \"{0}\"\n[[grant]]\nplugin = \"{0}\"\nsha256 = \"{digest}\"\n",
+        guest.display()
+    );
     let part = directory_part("home", &home);
     bk.config(&[&application_none(), &part, &held]);
     bk.backup();
@@ -279,7 +292,11 @@ fn what_cannot_be_rehearsed_is_told_unless_it_may_be_skipped() {
     assert!(said.stdout.contains("cannot rehearse") && said.stdout.contains("[drill] skip"), "{said}");
     let recorded = records(&bk, "drill");
     assert_eq!(recorded[0]["ok"], false);
-    assert_eq!(recorded[0]["detail"]["parts"][0]["ok"], true, "the other part was rehearsed all the same: {}", recorded[0]);
+    assert_eq!(
+        recorded[0]["detail"]["parts"][0]["ok"], true,
+        "the other part was rehearsed all the same: {}",
+        recorded[0]
+    );
     // The part that can be, alone: all is well, but it is no measure for the whole.
     bk.run(&["drill", "--part", "home"]).ok();
     let recorded = records(&bk, "drill");

@@ -105,6 +105,15 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
         )
         .on("api", &plugin.api));
     }
+    if let Some(text) = &manifest.restore.rehearsal
+        && let Some(wrong) = super::rehearsal::wrong(text)
+    {
+        return Err(Problem::new(
+            format!("`restore.rehearsal`: {wrong}"),
+            "write literals, {instance}, {part} and {config.<key>}",
+        )
+        .on("rehearsal", text));
+    }
     name("plugin name", &plugin.name).map_err(|p| p.on("name", &plugin.name))?;
     if plugin.version.trim().is_empty() {
         return Err(

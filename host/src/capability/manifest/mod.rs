@@ -1,6 +1,7 @@
 //! A plugin's manifest (`plugin.toml`): what it is, and every capability it asks for, with the reason.
 
 mod check;
+mod rehearsal;
 mod template;
 
 use std::collections::BTreeMap;
@@ -132,6 +133,10 @@ pub struct Restore {
     /// value that makes it so.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub directory_if: BTreeMap<String, String>,
+    /// What `restore.to` stands for while a plugin rehearses a restore to a name: a text with `{instance}`, `{part}` and
+    /// `{config.<key>}`. A part whose configuration has no such key cannot be rehearsed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<String>,
 }
 
 impl Restore {

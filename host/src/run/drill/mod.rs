@@ -145,8 +145,11 @@ async fn task<'a>(session: &Session, record: &'a PartRecord, asked_for: bool) ->
         return Ok(without(How::NotRehearsed, why));
     }
     let (how, why) = if part.plugin.rehearses() {
-        (How::Plugin, None)
-    } else if part.plugin.manifest().restore.target == RestoreTarget::Directory {
+        match part.rehearsal_target(session.instance()) {
+            Ok(_) => (How::Plugin, None),
+            Err(key) => (How::NotRehearsed, Some(format!("`{key}` of its [part.config] is not set"))),
+        }
+    } else if part.plugin.manifest().restore.target_of(&part.values) == RestoreTarget::Directory {
         (How::Directory, None)
     } else {
         (How::NotRehearsed, Some(format!("the plugin {} cannot rehearse a restore", record.plugin)))

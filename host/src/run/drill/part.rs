@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::compared::ComparedPart;
 use super::{Task, millis};
 use crate::archive::set::PartRecord;
+use crate::capability::manifest::RestoreTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Finding, Severity};
 use crate::report::{Level, waiting};
@@ -136,11 +137,18 @@ async fn one(
     let directory = done.how == How::Directory;
     let archived = Arc::new(ComparedPart::new(chain, session.reporter.clone(), !directory));
     let own = scratch.part(part.name())?;
-    let (target, staging) = if directory { (Some(own.clone()), None) } else { (None, Some(own.clone())) };
+    let into_directory = part.plugin.manifest().restore.target_of(&part.values) == RestoreTarget::Directory;
+    let (target, staging) = match (directory, into_directory) {
+        (true, _) => (Some(own.clone()), None),
+        // A target of its own beside its staging: what restores into a directory finds one in a rehearsal too.
+        (false, true) => (Some(scratch.part(&format!("{}.target", part.name()))?), Some(own.clone())),
+        (false, false) => (None, Some(own.clone())),
+    };
     let workspace = scratch.workspace(part.name(), staging)?;
     let abandon = CancellationToken::new();
     let purpose = Purpose {
         target,
+        restore_to: part.rehearsal_target(session.instance()).ok().flatten(),
         archived: Some(archived.clone()),
         witness: scratch.witness(),
         workspace: Some(workspace.clone()),
