@@ -88,10 +88,10 @@ pub async fn restore(session: &Session, set: &StoredSet, plan: Plan<'_>) -> Resu
     let plan = session.phase(Phase::Plan, plan.again(session)).await?;
     let verified = session
         .phase(Phase::Verify, async {
-            let mut known = Known::new();
+            let known = Known::new();
             for step in plan.steps.iter().filter(|step| step.done.is_none()) {
                 let what = format!("part `{}` to be read back", step.part.name());
-                let prove = step.chain.prove(&session.reporter, &mut known, &session.cancel);
+                let prove = step.chain.prove(&session.reporter, &known, &session.cancel);
                 waiting(&session.reporter, &what, prove).await?;
             }
             Ok(())
