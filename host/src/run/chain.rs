@@ -47,8 +47,12 @@ impl Known {
     ///
     /// # Errors
     /// Those of `look`; a damage that is known.
-    pub(super) async fn or_look(&self, set: &StoredSet,
-        what: &str, look: impl Future<Output = Result<u64>>) -> Result<u64> {
+    pub(super) async fn or_look(
+        &self,
+        set: &StoredSet,
+        what: &str,
+        look: impl Future<Output = Result<u64>>,
+    ) -> Result<u64> {
         let key = (set.store().location().to_owned(), set.manifest.id.clone(), what.to_owned());
         match self.map().get(&key) {
             Some(Ok(count)) => return Ok(*count),
@@ -156,6 +160,8 @@ impl Link {
     async fn prove(&self, reporter: &Reporter, known: &Known, cancel: &CancellationToken) -> Result<u64> {
         let reader = self.set.clone();
         let read = move |file: &str| reader.object(file);
-        known.or_look(&self.set, &self.part.name, proof::prove(reporter, &self.part, self.set.keys(), read, cancel)).await
+        known
+            .or_look(&self.set, &self.part.name, proof::prove(reporter, &self.part, self.set.keys(), read, cancel))
+            .await
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bkhost_tests::{Bkhost, application_none, directory_part, guests, listing, noise, tool, until};
+use bkhost_tests::{Bkhost, application_none, directory_part, guests, listing, noise, tool, until, zfs};
 use serde_json::Value;
 
 fn sh(dir: &Path, script: &str) -> String {
@@ -117,7 +117,7 @@ fn nobody_had_ever_restored() {
 fn the_restore_took_18_hours() {
     let (bk, _) = instance("");
     let id = bk.backup_id();
-    assert!(!bk.run(&["list", "--json"]).ok().stdout.contains("\"duration-ms\""));
+    assert_eq!(records(&bk, "drill").len(), 0);
     let drilled = bk.run(&["drill", "--json"]).ok().json();
     let took = drilled["restore-ms"].as_u64().unwrap();
     assert!(took > 0, "{drilled}");
@@ -306,6 +306,46 @@ fn what_cannot_be_rehearsed_is_told_unless_it_may_be_skipped() {
     assert!(said.stdout.contains("part held: not rehearsed"), "{said}");
     // Asked for by name it is not skipped.
     bk.run(&["drill", "--part", "held"]).fails(3, &["not rehearsed"]);
+}
+
+/// ZFS, as files and as streams: into a dataset below the one that the operator names, and nothing of it stays.
+#[test]
+fn datasets_are_rehearsed_in_one_of_their_own() {
+    let zfs = zfs();
+    let bk = Bkhost::inside(zfs);
+    let dataset = zfs.create(bk.instance());
+    let scratch = zfs.create(&format!("{}-scratch", bk.instance()));
+    let foreign = zfs.create(&format!("{}-scratch/bkhost-drill-other-home", bk.instance()));
+    std::fs::write(zfs.files(&dataset).join("noise"), noise(3, 100_000)).unwrap();
+    let before = listing(&zfs.files(&dataset));
+    for archive in ["files", "stream"] {
+        let part = format!("{}archive = \"{archive}\"\n", zfs.part("home", &[&dataset]));
+        bk.config(&[&application_none(), &part]);
+        bk.backup();
+        let said = bk.run(&["drill", "--json"]);
+        assert_eq!(said.code, 3, "{said}");
+        assert!(said.stdout.contains("drill-dataset"), "{said}");
+        bk.config(&[&application_none(), &format!("{part}drill-dataset = \"{scratch}\"\n")]);
+        let drilled = bk.run(&["drill", "--json"]).ok().json();
+        let part = &drilled["parts"][0];
+        assert_eq!(
+            (part["how"].as_str(), part["findings"].as_array().map(Vec::len)),
+            (Some("plugin"), Some(1)),
+            "{drilled}"
+        );
+        // Files are compared one by one; a stream has ZFS's own identity.
+        assert_eq!(part["compared"].as_u64(), Some(if archive == "files" { 2 } else { 0 }), "{drilled}");
+        assert_eq!(zfs.datasets(&format!("{scratch}/")), [foreign.clone()], "only what is somebody else's stays");
+        assert_eq!(left(&bk.state().join("drill")), [""; 0]);
+    }
+    assert_eq!(listing(&zfs.files(&dataset)), before);
+    // Something of the name that ours would have is not ours.
+    let look_alike = zfs.create(&format!("{0}-scratch/bkhost-drill-{0}-home", bk.instance()));
+    bk.run(&["drill"]).fails(9, &[&look_alike, "not made by a drill"]);
+    assert!(zfs.datasets(&look_alike).contains(&look_alike));
+    let part = zfs.part("home", &[&dataset]);
+    bk.config(&[&application_none(), &format!("{part}drill-dataset = \"{dataset}/below\"\n")]);
+    bk.run(&["drill"]).fails(3, &["drill-dataset", "which is backed up"]);
 }
 
 /// Objects that are not what they were: found before anything is restored, and the set counts as damaged from then on.
