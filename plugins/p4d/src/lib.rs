@@ -62,7 +62,7 @@ impl Drill for P4d {
     fn rehearse(&mut self, snapshot: &Snapshot, archived: &[Archived]) -> Result<Vec<Finding>> {
         let state: State = snapshot.state()?;
         restore::restore(&self.config, &state, archived)?;
-        Ok(vec![Finding::info("p4d", &format!("replayed and verified up to journal {}", state.sequence))])
+        Ok(vec![Finding::info("p4d", format!("replayed and verified up to journal {}", state.sequence))])
     }
 
     /// All of it is in the target, which is the host's to remove.

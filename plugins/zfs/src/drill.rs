@@ -30,7 +30,7 @@ pub(crate) fn rehearse(config: &Config, state: &State, archived: &[Archived]) ->
     outcome?;
     cleared?;
     let how = if state.has_streams() { "received, each with the identity of the snapshot sent" } else { "restored" };
-    Ok(vec![Finding::info("zfs", &format!("{} datasets {how}", state.datasets.len()))])
+    Ok(vec![Finding::info("zfs", format!("{} datasets {how}", state.datasets.len()))])
 }
 
 fn make(scratch: &str) -> Result<()> {

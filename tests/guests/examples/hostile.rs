@@ -413,7 +413,7 @@ impl Hostile {
         self.at(phase)?;
         let names: Vec<&str> = archived.iter().map(|a| a.name.as_str()).collect();
         let finding = if self.is(Behaviour::ReportFailure) { Finding::failure } else { Finding::info };
-        Ok(vec![finding("hostile", &format!("observed {} of {names:?}", self.observed))])
+        Ok(vec![finding("hostile", format!("observed {} of {names:?}", self.observed))])
     }
 }
 

@@ -169,10 +169,11 @@ async fn one(
     let result = patiently(&session.cancel, &interrupt, &abandon, "drill", work).await;
     live.stop().await;
     done.restore_ms = millis(start.elapsed());
-    if result.is_err() && !directory {
-        if let Err(error) = clear_part(session, part, workspace, scratch.witness()).await {
-            session.reporter.message(Level::Error, Some(part.name()), error.to_string());
-        }
+    if result.is_err()
+        && !directory
+        && let Err(error) = clear_part(session, part, workspace, scratch.witness()).await
+    {
+        session.reporter.message(Level::Error, Some(part.name()), error.to_string());
     }
     done.findings = result?.unwrap_or_default();
     if directory {
