@@ -37,7 +37,7 @@ pub(super) async fn drill(context: &Context, id: &str, parts: &[String], place: 
 async fn rehearse(context: &Context, opened: &super::context::Opened, id: &str, parts: &[String]) -> Result<Drilled> {
     let set = opened.set(id).await?;
     let session = context.session(opened.config_for(&set.manifest)?)?;
-    run::drill(&session, &opened.store, &set, parts).await
+    run::drill(&session, &set, parts).await
 }
 
 fn print(drilled: &Drilled) {

@@ -24,7 +24,7 @@ use crate::archive::set::PartRecord;
 use crate::capability::manifest::RestoreTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Event, Level, Phase};
-use crate::store::{Store, StoredSet};
+use crate::store::StoredSet;
 
 /// What its directories, its lock and its processes are called by.
 const WHAT: &str = "drill";
@@ -69,7 +69,8 @@ struct Task<'a> {
 ///
 /// # Errors
 /// It could not be begun, or was cancelled: then nothing is recorded.
-pub async fn drill(session: &Session, store: &Store, set: &StoredSet, parts: &[String]) -> Result<Drilled> {
+pub async fn drill(session: &Session, set: &StoredSet, parts: &[String]) -> Result<Drilled> {
+    let set = &set.cancelled_by(&session.cancel);
     let start = Instant::now();
     // It is in no hurry.
     let _ = rustix::process::nice(NICE);
@@ -105,7 +106,7 @@ pub async fn drill(session: &Session, store: &Store, set: &StoredSet, parts: &[S
         duration_ms: millis(start.elapsed()),
         failure,
     };
-    record::write(session, store, &drilled).await;
+    record::write(session, set.store(), &drilled).await;
     Ok(drilled)
 }
 
