@@ -306,6 +306,9 @@ pub(super) enum Command {
         /// Only this part. May be repeated
         #[arg(long, value_name = "PART")]
         part: Vec<String>,
+        /// What opens it.
+        #[command(flatten)]
+        keys: KeyArgs,
         /// Which store.
         #[command(flatten)]
         place: Place,

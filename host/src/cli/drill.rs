@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::args::Place;
+use super::args::{KeyArgs, Place};
 use super::context::Context;
 use super::output;
 use crate::error::Result;
@@ -10,8 +10,14 @@ use crate::notify::{Channels, Notification};
 use crate::run::{self, Drilled, DrilledHow};
 use crate::units;
 
-pub(super) async fn drill(context: &Context, id: &str, parts: &[String], place: &Place) -> Result<ExitCode> {
-    let opened = context.place(place).await?;
+pub(super) async fn drill(
+    context: &Context,
+    id: &str,
+    parts: &[String],
+    keys: &KeyArgs,
+    place: &Place,
+) -> Result<ExitCode> {
+    let opened = context.open(place, keys).await?;
     let config = opened.config_or_plain();
     let channels = Channels::resolve(&config.notify).await?;
     let result = rehearse(context, &opened, id, parts).await;

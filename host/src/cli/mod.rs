@@ -8,8 +8,8 @@ mod confirm;
 mod context;
 mod copy;
 mod demo;
-mod export;
 mod drill;
+mod export;
 mod guard;
 mod import;
 mod keep;
@@ -102,7 +102,7 @@ async fn work(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Copy { id, all: _, from, to, instance } => {
             copy::copy(context, id.as_deref(), from, &to, instance).await
         }
-        Command::Drill { id, part, place } => drill::drill(context, &id, &part, &place).await,
+        Command::Drill { id, part, keys, place } => drill::drill(context, &id, &part, &keys, &place).await,
         Command::Cancel => cancel::cancel(context).await,
         Command::Status { show_tokens } => status::status(context, show_tokens).await,
         Command::Metrics => metrics::metrics(context).await,

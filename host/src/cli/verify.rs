@@ -11,7 +11,13 @@ use crate::run::{Depth, Known, Session, Verification, Verified, blocking};
 use crate::store::{SetState, StoredSet};
 use crate::units;
 
-pub(super) async fn verify(context: &Context, id: Option<&str>, depth: Depth, keys: &KeyArgs, place: &Place) -> Result<ExitCode> {
+pub(super) async fn verify(
+    context: &Context,
+    id: Option<&str>,
+    depth: Depth,
+    keys: &KeyArgs,
+    place: &Place,
+) -> Result<ExitCode> {
     let opened = context.open(place, keys).await?;
     let session = if depth == Depth::Full { session(context, &opened) } else { None };
     let verification = Verification {

@@ -34,6 +34,12 @@ impl Default for Drill {
     }
 }
 
+impl Drill {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 fn check_timeout() -> Span {
     Span::from_secs(60 * 60)
 }

@@ -10,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::check::Checker;
 use super::document::{Loose, Overlay, bad_assignment, path_of, split_assignment};
-use super::encryption::AgeEncryption;
 use super::drill::Drill;
+use super::encryption::AgeEncryption;
 use super::hint::{header, nearest, tell};
 use super::keep::{Coverage, Metrics, Retention};
 use super::model::{Application, Archive, Config, Instance, Part, StoreConfig};

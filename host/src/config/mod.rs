@@ -7,8 +7,8 @@
 mod check;
 mod derived;
 mod document;
-mod encryption;
 mod drill;
+mod encryption;
 mod fit;
 mod hint;
 mod json;
@@ -23,8 +23,8 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use encryption::AgeEncryption;
 pub use drill::Drill;
+pub use encryption::AgeEncryption;
 pub(crate) use hint::nearest;
 pub use keep::{Coverage, Metrics, Retention};
 pub use load::Flags;

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::encryption::AgeEncryption;
 use super::drill::Drill;
+use super::encryption::AgeEncryption;
 use super::keep::{Coverage, Metrics, Retention};
 use super::notify::Notify;
 use super::restore::RestoreConfig;
@@ -50,7 +50,7 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<AgeEncryption>,
     /// How restores are rehearsed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Drill::is_default")]
     pub drill: Drill,
     /// Who is told how a run ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
