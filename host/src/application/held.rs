@@ -1,8 +1,11 @@
 //! What a run holds of an application, as it is written to the journal.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::commanded::Resume;
 use super::{ApplicationKind, Token};
 
 /// How far locking got.
@@ -45,6 +48,7 @@ impl Held {
     pub fn kind(&self) -> ApplicationKind {
         match self.state {
             HeldState::Bitbucket { .. } => ApplicationKind::Bitbucket,
+            HeldState::Commanded { kind, .. } => kind,
         }
     }
 }
@@ -67,4 +71,34 @@ pub enum HeldState {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cancel_token: Option<Token>,
     },
+    /// What programs of this machine brought to rest.
+    Commanded {
+        /// Services, or an application with commands of its own.
+        kind: ApplicationKind,
+        /// For people.
+        name: String,
+        /// What brings it back, in this order.
+        resume: Vec<Resume>,
+        /// How long each program may take.
+        timeout: Duration,
+    },
+}
+
+impl HeldState {
+    /// What Bitbucket unlocks with, as it gets known.
+    pub(super) fn tokens(&mut self) -> Option<(&mut Option<Token>, &mut Option<Token>)> {
+        match self {
+            Self::Bitbucket { unlock_token, cancel_token, .. } => Some((unlock_token, cancel_token)),
+            Self::Commanded { .. } => None,
+        }
+    }
+
+    /// Where it is held, for people: an address, or a name.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        match self {
+            Self::Bitbucket { url, .. } => url,
+            Self::Commanded { name, .. } => name,
+        }
+    }
 }

@@ -6,6 +6,7 @@
 //! `bkhost recover` after a power cut) needs besides the configuration to give the application back.
 
 pub mod bitbucket;
+pub mod commanded;
 mod held;
 mod none;
 pub mod simulator;
@@ -33,6 +34,10 @@ pub use crate::report::{Finding, Severity};
 pub enum ApplicationKind {
     /// Bitbucket Server or Data Center, by its maintenance API.
     Bitbucket,
+    /// Services that are stopped for the time.
+    Service,
+    /// An application that commands of the operator's bring to rest and back.
+    Command,
     /// Nothing to lock.
     None,
 }
@@ -43,6 +48,8 @@ impl ApplicationKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Bitbucket => "bitbucket",
+            Self::Service => "service",
+            Self::Command => "command",
             Self::None => "none",
         }
     }
@@ -83,6 +90,8 @@ pub trait Keeper: Send + Sync {
 /// What an application works with during a run. Cheap to clone.
 #[derive(Clone)]
 pub struct Hooks {
+    /// The run: what it starts and does not outlive it is found by its name.
+    pub run: String,
     /// Where everything that must be undone is noted.
     pub keeper: Arc<dyn Keeper>,
     /// Where waiting and calls are told.

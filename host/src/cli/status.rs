@@ -83,8 +83,10 @@ fn application(held: Option<&HeldStatus>) -> String {
     match held {
         None => "free".to_owned(),
         Some(held) if held.stage == Stage::Intended => {
-            format!("PERHAPS LOCKED since {:.0} at {}", held.since, held.url)
+            format!("PERHAPS LOCKED since {:.0} at {}", held.since, held.place)
         }
-        Some(held) => format!("LOCKED since {:.0}, until {:.0} at the latest, at {}", held.since, held.until, held.url),
+        Some(held) => {
+            format!("LOCKED since {:.0}, until {:.0} at the latest, at {}", held.since, held.until, held.place)
+        }
     }
 }

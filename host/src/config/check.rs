@@ -6,6 +6,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::application::{CommandApplication, ServiceApplication};
 use super::document::{Step, find};
 use super::hint::{form, nearest};
 use super::model::{Application, Bitbucket, Config, Encryption, Part, StoreConfig};
@@ -36,6 +37,8 @@ impl Checker<'_> {
         }
         match &config.application {
             Application::Bitbucket(bitbucket) => self.bitbucket(bitbucket)?,
+            Application::Service(service) => self.service(service)?,
+            Application::Command(command) => self.command(command)?,
             Application::None(_) => {}
         }
         self.parts(&config.parts)?;
@@ -128,6 +131,56 @@ impl Checker<'_> {
                     ),
                 )
                 .hint("raise max-lock-time, or lower drain-timeout"));
+        }
+        Ok(())
+    }
+
+    fn service(&self, service: &ServiceApplication) -> Result<()> {
+        let at = |key| [Step::Key("application"), Step::Key(key)];
+        if service.services.is_empty() {
+            return Err(self.wrong(&at("services"), "`application.services` must name at least one service"));
+        }
+        let mut seen = BTreeSet::new();
+        for (index, name) in service.services.iter().enumerate() {
+            let place = [Step::Key("application"), Step::Key("services"), Step::Index(index)];
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | ':' | '\\');
+            let script = Path::new(name).is_absolute() && !name.contains(char::is_control);
+            if !script && (name.is_empty() || name.starts_with(['-', '.']) || !name.chars().all(plain)) {
+                let message = format!("`{}` cannot be the name of a service", name.escape_debug());
+                return Err(self
+                    .error(&place, &message)
+                    .hint("write the name of a unit, or the absolute path of a script"));
+            }
+            if !seen.insert(name) {
+                return Err(self.error(&place, &format!("the service `{name}` is named twice")));
+            }
+        }
+        self.absolute(&at("systemctl"), &service.systemctl)?;
+        self.rest_times(service.timeout, service.max_lock_time)
+    }
+
+    fn command(&self, command: &CommandApplication) -> Result<()> {
+        let optional = [("at-rest", &command.at_rest), ("running", &command.running)];
+        let optional = optional.into_iter().filter_map(|(key, argv)| Some((key, argv.as_ref()?)));
+        for (key, argv) in [("quiesce", &command.quiesce), ("resume", &command.resume)].into_iter().chain(optional) {
+            let at = [Step::Key("application"), Step::Key(key)];
+            match argv.first() {
+                None => return Err(self.wrong(&at, &format!("`application.{key}` must name a program"))),
+                Some(program) => self.absolute(&at, Path::new(program))?,
+            }
+        }
+        self.rest_times(command.timeout, command.max_lock_time)
+    }
+
+    fn rest_times(&self, timeout: Span, max: Span) -> Result<()> {
+        let at = |key| [Step::Key("application"), Step::Key(key)];
+        self.positive(&at("timeout"), timeout.0.is_zero())?;
+        self.positive(&at("max-lock-time"), max.0.is_zero())?;
+        if timeout > max {
+            let message = format!(
+                "`timeout` ({timeout}) is longer than `max-lock-time` ({max}), within which all has to be over"
+            );
+            return Err(self.error(&at("timeout"), &message).hint("raise max-lock-time, or lower timeout"));
         }
         Ok(())
     }

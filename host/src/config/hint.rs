@@ -17,9 +17,21 @@ const FORMS: &[(&str, &str)] = &[
     ("instance.rpo", "rpo = \"6h\""),
     (
         "application",
-        "add a table: [application], with type = \"bitbucket\", or type = \"none\" if nothing has to be locked",
+        "add a table: [application], with type = \"bitbucket\", \"service\" or \"command\", or type = \"none\" if nothing has to \
+         be locked",
     ),
-    ("application.type", "type = \"bitbucket\", or type = \"none\" if nothing has to be locked"),
+    (
+        "application.type",
+        "type = \"bitbucket\", \"service\" or \"command\", or type = \"none\" if nothing has to be locked",
+    ),
+    ("application.services", "services = [\"arms-proxy\", \"hbserver\"]"),
+    ("application.manager", "manager = \"systemd\" or \"init\""),
+    ("application.systemctl", "systemctl = \"/usr/bin/systemctl\""),
+    ("application.quiesce", "quiesce = [\"/usr/local/sbin/app\", \"quiesce\"]"),
+    ("application.resume", "resume = [\"/usr/local/sbin/app\", \"resume\"]"),
+    ("application.at-rest", "at-rest = [\"/usr/local/sbin/app\", \"at-rest\"]"),
+    ("application.running", "running = [\"/usr/local/sbin/app\", \"running\"]"),
+    ("application.timeout", "timeout = \"5m\""),
     ("application.url", "url = \"http://127.0.0.1:7990\""),
     ("application.username", "username = \"admin\""),
     ("application.password", "password = { env = \"BITBUCKET_BACKUP_PASS\" }"),

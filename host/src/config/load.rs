@@ -29,7 +29,7 @@ const PLACES: [&str; 2] = ["./bkhost.toml", "/etc/bkhost/bkhost.toml"];
 /// A file larger than this is not a configuration.
 const MAX_FILE: u64 = 1 << 20;
 /// The values of `[application] type`.
-const APPLICATIONS: [&str; 2] = ["bitbucket", "none"];
+const APPLICATIONS: [&str; 4] = ["bitbucket", "service", "command", "none"];
 
 /// The file, but for `[application]` and `[[notify]]`, whose keys depend on their type.
 #[derive(Deserialize)]
@@ -313,6 +313,8 @@ fn application(sources: &Sources, root: &DeTable<'_>) -> Result<Application> {
     let (kind, rest) = by_type(sources, value, "application", "application", &APPLICATIONS)?;
     match kind {
         "bitbucket" => Ok(Application::Bitbucket(typed(sources, root, "application", rest)?)),
+        "service" => Ok(Application::Service(typed(sources, root, "application", rest)?)),
+        "command" => Ok(Application::Command(typed(sources, root, "application", rest)?)),
         _ => Ok(Application::None(typed(sources, root, "application", rest)?)),
     }
 }

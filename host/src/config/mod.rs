@@ -4,6 +4,7 @@
 //! then it is given its types ([`model`]) and checked as a whole ([`check`]). Every error says where, what, and what to
 //! write instead, and shows no secret.
 
+mod application;
 mod check;
 mod derived;
 mod document;
@@ -23,6 +24,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use application::{CommandApplication, Manager, ServiceApplication};
 pub use drill::Drill;
 pub use encryption::AgeEncryption;
 pub(crate) use hint::nearest;

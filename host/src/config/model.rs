@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::application::{CommandApplication, ServiceApplication};
 use super::drill::Drill;
 use super::encryption::AgeEncryption;
 use super::keep::{Coverage, Metrics, Retention};
@@ -89,6 +90,10 @@ pub struct Instance {
 pub enum Application {
     /// Bitbucket, by its maintenance API.
     Bitbucket(Bitbucket),
+    /// Services that are stopped for the time.
+    Service(ServiceApplication),
+    /// Commands of the operator's bring it to rest and back.
+    Command(CommandApplication),
     /// There is nothing to lock.
     None(NoApplication),
 }
@@ -99,6 +104,8 @@ impl Application {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Bitbucket(_) => "bitbucket",
+            Self::Service(_) => "service",
+            Self::Command(_) => "command",
             Self::None(_) => "none",
         }
     }
@@ -108,6 +115,8 @@ impl Application {
     pub fn max_skew(&self) -> std::time::Duration {
         match self {
             Self::Bitbucket(Bitbucket { max_skew, .. }) | Self::None(NoApplication { max_skew }) => max_skew.0,
+            // They always stand still.
+            Self::Service(_) | Self::Command(_) => std::time::Duration::MAX,
         }
     }
 }
@@ -388,7 +397,7 @@ fn drain_timeout() -> Span {
     Span::from_secs(5 * 60)
 }
 
-fn max_lock_time() -> Span {
+pub(super) fn max_lock_time() -> Span {
     Span::from_secs(15 * 60)
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::application::bitbucket::{Bitbucket, Settings};
+use crate::application::commanded::Commanded;
 use crate::application::{Application, NoApplication};
 use crate::capability::Secret;
 use crate::config;
@@ -24,7 +25,7 @@ impl Access {
     /// If the password cannot be had.
     pub(super) async fn resolve(application: &config::Application) -> Result<Self> {
         let password = match application {
-            config::Application::None(_) => None,
+            config::Application::None(_) | config::Application::Service(_) | config::Application::Command(_) => None,
             config::Application::Bitbucket(bitbucket) => {
                 Some(bitbucket.password.resolve("[application] password").await?.secret)
             }
@@ -39,6 +40,8 @@ impl Access {
     pub(super) fn connect(&self) -> Result<Arc<dyn Application>> {
         match &self.application {
             config::Application::None(_) => Ok(Arc::new(NoApplication)),
+            config::Application::Service(service) => Ok(Arc::new(Commanded::services(service))),
+            config::Application::Command(command) => Ok(Arc::new(Commanded::command(command))),
             config::Application::Bitbucket(bitbucket) => {
                 let password = self.password.clone().unwrap_or_else(|| Secret::new(""));
                 let mut settings = Settings::new(&bitbucket.url, &bitbucket.username, password);

@@ -396,6 +396,7 @@ impl Run<'_> {
     /// Lock, drain, capture, unlock. Whatever happens in between, the application is released before this returns.
     async fn locked(&self, live: &mut [LivePart<'_>]) -> Result<Downtime> {
         let hooks = Hooks {
+            run: self.id.to_string(),
             keeper: Arc::clone(&self.keeper) as _,
             reporter: self.session.reporter.clone(),
             cancel: self.work.clone(),
@@ -586,8 +587,8 @@ impl Run<'_> {
     fn mode(&self) -> LockMode {
         match &self.session.config.application {
             _ if self.application.locks() => LockMode::Locked,
-            crate::config::Application::None(_) => LockMode::Unlocked,
             crate::config::Application::Bitbucket(_) => LockMode::ZeroDowntime,
+            _ => LockMode::Unlocked,
         }
     }
 
@@ -601,7 +602,7 @@ impl Run<'_> {
     ) -> SetManifest {
         let url = match &self.session.config.application {
             crate::config::Application::Bitbucket(bitbucket) => Some(bitbucket.url.clone()),
-            crate::config::Application::None(_) => None,
+            _ => None,
         };
         SetManifest {
             format: FORMAT.to_owned(),

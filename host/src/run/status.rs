@@ -50,8 +50,8 @@ pub struct RunStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct HeldStatus {
-    /// Where.
-    pub url: String,
+    /// Where: an address, or the names of services.
+    pub place: String,
     /// How far locking got: an intended lock may exist or not.
     pub stage: Stage,
     /// Since when.
@@ -156,12 +156,15 @@ fn phase_after(record: &Record) -> Option<&'static str> {
 }
 
 fn held_status(held: &Held, show_tokens: bool) -> HeldStatus {
-    let HeldState::Bitbucket { url, unlock_token, cancel_token, .. } = &held.state;
+    let (unlock_token, cancel_token) = match &held.state {
+        HeldState::Bitbucket { unlock_token, cancel_token, .. } => (unlock_token, cancel_token),
+        _ => (&None, &None),
+    };
     let shown = |token: &Option<crate::application::Token>| {
         token.as_ref().filter(|_| show_tokens).map(|token| token.reveal().to_owned())
     };
     HeldStatus {
-        url: url.clone(),
+        place: held.state.place().to_owned(),
         stage: held.stage,
         since: held.since,
         until: held.until,

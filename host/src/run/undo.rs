@@ -83,6 +83,7 @@ impl<'a> Undo<'a> {
         let Some(held) = self.left()?.held else { return Ok(()) };
         self.keeper.releasing();
         let hooks = Hooks {
+            run: self.id.to_string(),
             keeper: Arc::clone(&self.keeper) as _,
             reporter: self.session.reporter.clone(),
             cancel: CancellationToken::new(),

@@ -46,6 +46,7 @@ mod refusals;
 mod regressions;
 mod restore;
 mod s3;
+mod services;
 mod several;
 mod signals;
 mod stores;

@@ -63,8 +63,9 @@ impl BitbucketLock {
             Err(failed) => return Err(not_locked(&api, &held, failed, hooks).await),
         };
         held.stage = Stage::Locked;
-        let HeldState::Bitbucket { unlock_token, .. } = &mut held.state;
-        *unlock_token = Some(token.clone());
+        if let Some((unlock_token, _)) = held.state.tokens() {
+            *unlock_token = Some(token.clone());
+        }
         if let Err(error) = hooks.keeper.note(&held).await {
             // Nobody else could unlock it if we died now: do not go on.
             return Err(match release(&api, &held, Outcome::Cancelled, api.timing().patience, hooks).await {
@@ -122,8 +123,9 @@ impl BitbucketLock {
         let held = {
             let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
             held.stage = Stage::Draining;
-            let HeldState::Bitbucket { cancel_token, .. } = &mut held.state;
-            *cancel_token = Some(begun.cancel_token);
+            if let Some((_, cancel_token)) = held.state.tokens() {
+                *cancel_token = Some(begun.cancel_token);
+            }
             held.clone()
         };
         self.hooks.keeper.note(&held).await?;

@@ -219,7 +219,7 @@ impl Application for Bitbucket {
     }
 
     fn adopt(&self, held: Held, began: Instant, hooks: &Hooks) -> Result<Arc<dyn Lock>> {
-        let HeldState::Bitbucket { url, .. } = &held.state;
+        let HeldState::Bitbucket { url, .. } = &held.state else { return Err(release::foreign(&held)) };
         let api = self.api_of(url)?;
         Ok(Arc::new(lock::BitbucketLock::adopt(api, &self.settings, held, began, hooks)?))
     }
@@ -228,7 +228,7 @@ impl Application for Bitbucket {
         if !held.is_open() {
             return Ok(Release::Gone);
         }
-        let HeldState::Bitbucket { url, .. } = &held.state;
+        let HeldState::Bitbucket { url, .. } = &held.state else { return Err(release::foreign(held)) };
         let api = self.api_of(url)?;
         release::release(&api, held, outcome, patience, hooks).await
     }

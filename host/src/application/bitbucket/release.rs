@@ -30,7 +30,9 @@ pub(super) async fn release(
     patience: Duration,
     hooks: &Hooks,
 ) -> Result<Release> {
-    let HeldState::Bitbucket { unlock_token, cancel_token, .. } = &held.state;
+    let HeldState::Bitbucket { unlock_token, cancel_token, .. } = &held.state else {
+        return Err(foreign(held));
+    };
     let end = after(patience);
     let release = match unlock_token {
         Some(token) => {
@@ -135,8 +137,9 @@ pub(super) async fn settle(api: &Api, held: &Held, end: Instant, hooks: &Hooks) 
             Ok(token) => {
                 let mut held = held.clone();
                 held.stage = Stage::Locked;
-                let HeldState::Bitbucket { unlock_token, .. } = &mut held.state;
-                *unlock_token = Some(token.clone());
+                if let Some((unlock_token, _)) = held.state.tokens() {
+                    *unlock_token = Some(token.clone());
+                }
                 // Noted for the case that we die right now; unlocked in any case.
                 let noted = hooks.keeper.note(&held).await;
                 unlock(api, &token, None, end, hooks).await?;
@@ -168,6 +171,14 @@ pub(super) async fn settle(api: &Api, held: &Held, end: Instant, hooks: &Hooks) 
         }
         pauses.sleep(end).await;
     }
+}
+
+/// What another application is held by.
+pub(super) fn foreign(held: &Held) -> Error {
+    let text =
+        format!("an application of type {:?} is held, and the configuration names Bitbucket", held.kind().name());
+    Error::new(ErrorKind::Config, text)
+        .hint("put the [application] section back as it was when the run began, then run `bkhost recover`")
 }
 
 /// `error`, because of this one, whose details it keeps: they are what Bitbucket itself says.

@@ -150,6 +150,7 @@ impl Duty {
             return Ok(());
         };
         let hooks = Hooks {
+            run: self.task.run.to_string(),
             keeper: Arc::new(InTheJournal { memory: self.memory.clone(), journal }),
             reporter: self.reporter.clone(),
             cancel: CancellationToken::new(),

@@ -59,6 +59,7 @@ pub async fn stand() -> Result<()> {
     tokio::spawn(read(input, sender));
     let _ = to_run.send(FromGuard::Ready);
     let watch = Watch {
+        run: task.run.to_string(),
         application: Arc::clone(&application),
         memory: Memory::default(),
         watched: Watched::new(application.max_lock_time(), Instant::now()),
@@ -114,6 +115,7 @@ async fn write(mut pipe: pipe::Sender, mut messages: mpsc::UnboundedReceiver<Fro
 
 /// What a guard that stands by knows.
 struct Watch {
+    run: String,
     application: Arc<dyn Application>,
     memory: Memory,
     watched: Watched,
@@ -212,6 +214,7 @@ impl Watch {
             run_gone: self.run_gone.clone(),
         };
         let hooks = Hooks {
+            run: self.run.clone(),
             keeper: Arc::new(keeper),
             reporter: report::through_the_run(self.to_run.clone()),
             cancel: self.cancel_lock.clone(),

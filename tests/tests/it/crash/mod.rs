@@ -8,3 +8,5 @@ mod matrix;
 mod random;
 mod recovery;
 mod world;
+
+pub(crate) use world::{guard_of, kill};

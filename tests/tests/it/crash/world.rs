@@ -203,7 +203,7 @@ fn token_is_lost(point: &str) -> bool {
 }
 
 /// The guard of the run in this process.
-pub(super) fn guard_of(host: u32) -> Option<u32> {
+pub(crate) fn guard_of(host: u32) -> Option<u32> {
     let children = std::fs::read_dir(format!("/proc/{host}/task")).ok()?.flatten().flat_map(|task| {
         let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
@@ -221,7 +221,7 @@ fn processes() -> Vec<u32> {
 }
 
 /// SIGKILL for a process that a run of ours has started.
-pub(super) fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     let _ = kill_process(pid, Signal::KILL);
 }

@@ -56,7 +56,7 @@ impl Notes {
     fn tokens(&self) -> Vec<String> {
         let notes = self.notes.lock().unwrap();
         let tokens = notes.iter().flat_map(|held| {
-            let HeldState::Bitbucket { unlock_token, cancel_token, .. } = &held.state;
+            let HeldState::Bitbucket { unlock_token, cancel_token, .. } = &held.state else { panic!("{held:?}") };
             [unlock_token.clone(), cancel_token.clone()]
         });
         tokens.flatten().map(|token| token.reveal().to_owned()).collect()
@@ -117,6 +117,7 @@ impl Bench {
         let bitbucket = Bitbucket::new(settings).unwrap();
         let (notes, told) = (Arc::new(notes), Told::default());
         let hooks = Hooks {
+            run: "20261121-014200-4f2a9c".into(),
             keeper: Arc::clone(&notes) as Arc<dyn Keeper>,
             reporter: Reporter::new(vec![Box::new(told.clone())]),
             cancel: CancellationToken::new(),
