@@ -93,6 +93,6 @@ pub(super) fn machine() -> Option<String> {
 fn url(session: &Session) -> Option<String> {
     match &session.config.application {
         Application::Bitbucket(bitbucket) => Some(bitbucket.url.clone()),
-        Application::None(_) => None,
+        _ => None,
     }
 }
