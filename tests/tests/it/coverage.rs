@@ -95,7 +95,7 @@ fn dumps_of_a_few_bytes() {
     let good = bk.backup_id();
     let refused = |says: &[&str]| {
         bk.run(&["run"]).fails(8, says);
-        assert_eq!(bk.stored(), [good.clone()], "nothing is left of a set that is refused");
+        assert_eq!(bk.stored(), [good.as_str()], "nothing is left of a set that is refused");
         simulator.is_free();
     };
     // A few bytes; nothing at all.

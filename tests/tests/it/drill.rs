@@ -335,7 +335,7 @@ fn datasets_are_rehearsed_in_one_of_their_own() {
         );
         // Files are compared one by one; a stream has ZFS's own identity.
         assert_eq!(part["compared"].as_u64(), Some(if archive == "files" { 2 } else { 0 }), "{drilled}");
-        assert_eq!(zfs.datasets(&format!("{scratch}/")), [foreign.clone()], "only what is somebody else's stays");
+        assert_eq!(zfs.datasets(&format!("{scratch}/")), [foreign.as_str()], "only what is somebody else's stays");
         assert_eq!(left(&bk.state().join("drill")), [""; 0]);
     }
     assert_eq!(listing(&zfs.files(&dataset)), before);

@@ -54,7 +54,7 @@ fn the_tool_had_deleted_old_backups() {
     for _ in 0..3 {
         std::fs::remove_file(bk.path("home/f")).unwrap();
         bk.run(&["run"]).fails(8, &["empty"]);
-        assert_eq!(ids(&bk), [first.clone()]);
+        assert_eq!(ids(&bk), [first.as_str()]);
         std::fs::write(bk.path("home/f"), "1").unwrap();
     }
     // A damaged set is nobody's successor: the old one outlives it.
@@ -157,7 +157,7 @@ fn pins() {
     assert!(again.stdout.contains("was not pinned"), "{again}");
     bk.run(&["keep", "latest"]).ok();
     bk.run(&["prune"]).ok();
-    assert_eq!(ids(&bk), [second.clone()]);
+    assert_eq!(ids(&bk), [second.as_str()]);
     bk.run(&["keep", &first]).fails(13, &[&first]);
     bk.run(&["unkeep", &first]).fails(13, &[&first]);
     bk.run(&["keep", "latest", "--note", "two\nlines"]).fails(3, &["note"]);
@@ -210,7 +210,7 @@ fn a_set_in_use_stays() {
     let token = mark.file_name().unwrap().to_str().unwrap().split('.').nth(1).unwrap().to_owned();
     std::fs::rename(&mark, marks.join(format!("{first}.{token}.20200101T000000Z.json"))).unwrap();
     bk.run(&["prune", "--keep-last", "1"]).ok();
-    assert_eq!(ids(&bk), [second.clone()]);
+    assert_eq!(ids(&bk), [second.as_str()]);
     assert_eq!(marked(), 0, "what was forgotten is cleared away");
     // Somebody deletes it: a reader does not begin.
     let deleting = theirs.replace("\"what\":\"verify\"", "\"what\":\"prune\"");

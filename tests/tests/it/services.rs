@@ -52,7 +52,7 @@ impl Services {
         std::fs::write(bk.path("home/f"), "1").unwrap();
         let services = Self { bk, names: names.to_vec() };
         for name in names {
-            services.bk.program(name, SCRIPT);
+            let _ = services.bk.program(name, SCRIPT);
             services.act(name, "start");
         }
         services.forget();

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use super::System;
 
+/// What was at the vendor, in the store, and in the list, before a run that leaves nothing.
+type Before = (Vec<String>, Vec<String>, Vec<(String, Option<String>)>);
+
 /// The largest state of a snapshot.
 const MAX_STATE: usize = 256 << 10;
 /// A run that never was.
@@ -161,7 +164,7 @@ impl Suite<'_> {
 
     /// Nothing of a run is left.
     #[track_caller]
-    fn nothing_is_left(&self, what: &str, before: &(Vec<String>, Vec<String>, Vec<(String, Option<String>)>)) {
+    fn nothing_is_left(&self, what: &str, before: &Before) {
         assert_eq!(self.system.vendor(), before.0, "{what}: at the vendor");
         assert_eq!(self.bk.stored(), before.1, "{what}: in the store");
         assert_eq!(self.listed(self.bk), before.2, "{what}: in the list");
@@ -169,7 +172,7 @@ impl Suite<'_> {
         self.bk.no_child_left();
     }
 
-    fn before(&self) -> (Vec<String>, Vec<String>, Vec<(String, Option<String>)>) {
+    fn before(&self) -> Before {
         (self.system.vendor(), self.bk.stored(), self.listed(self.bk))
     }
 
