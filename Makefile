@@ -22,7 +22,7 @@ test:
 	$(INSTALL)
 	sdk/build-guests.sh --tests
 	$(MAKE) --no-print-directory host
-	cargo test --release --workspace --exclude bkhost-test-guests
+	tests/scripts/test.sh
 
 ## build: the release build, in dist/.
 build: host

@@ -125,6 +125,12 @@ pub fn is_encrypted(set: &StoredSet) -> bool {
     set.manifest.objects().any(|object| Layers::of(&object.file).encrypted)
 }
 
+/// An error as a record of a set may tell it: what went wrong may name a file, which an encrypted set does not.
+#[must_use]
+pub(super) fn told(set: &StoredSet, error: &Error) -> String {
+    if is_encrypted(set) { format!("{:?}", error.kind()) } else { error.to_string() }
+}
+
 /// A set with everything that was hidden put back. Its keys have to open it.
 ///
 /// # Errors

@@ -1,7 +1,6 @@
 //! A dump of a few bytes is no backup: a part that is much smaller than it was in the last proved set fails the run.
 //!
-//! Only like is compared with like: a part of the same plugin, archived in full both times, from the same sources or with the
-//! same configuration. What was small before is not measured: a few bytes more or less mean nothing there.
+//! Only like is compared with like: a part of the same plugin, archived in full both times, from the same sources. What was small before is not measured: a few bytes more or less mean nothing there.
 
 use super::prune::blocking;
 use super::session::Session;
@@ -99,8 +98,9 @@ fn compare(part: &PartRecord, earlier: &[&SetEntry], share: Percent) -> Found {
     if before.plugin != part.plugin {
         return Found::Skipped(format!("the plugin {} made it in set {id}", before.plugin));
     }
-    if before.config != part.config && shape(before) != shape(part) {
-        return Found::Skipped(format!("its configuration and its sources are others than in set {id}"));
+    if shape(before) != shape(part) {
+        // Another database or directory, or what is in one set a checkpoint and in the next a journal.
+        return Found::Skipped(format!("its sources are others than in set {id}"));
     }
     let (now, then) = (content_bytes(part), content_bytes(before));
     if then >= FEW_BYTES && !share.is_reached(now, then) {

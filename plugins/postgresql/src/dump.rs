@@ -46,6 +46,21 @@ pub(crate) fn place(state: &State) -> Result<bool> {
     Ok(!made.ok()?.planned)
 }
 
+fn directory(state: &State, database: &Database) -> String {
+    format!("{}/{}", staged(&state.label, DUMPS), database.archive)
+}
+
+fn into_directory(config: &Config, state: &State, database: &Database) -> Command {
+    command("dump", config, state, database)
+        .slot("jobs", config.jobs.to_string())
+        .slot("directory", directory(state, database))
+}
+
+/// Tell how a database would be dumped, in a dry run.
+pub(crate) fn plan(config: &Config, state: &State, database: &Database) -> Result<()> {
+    into_directory(config, state, database).run()?.ok().map(|_| ())
+}
+
 /// Dump a database into the staging area while its rows are counted, and read the result back.
 pub(crate) fn dump(
     config: &Config,
@@ -53,11 +68,8 @@ pub(crate) fn dump(
     database: &Database,
     session: &mut Held,
 ) -> Result<(Summary, Option<Vec<Rows>>)> {
-    let directory = format!("{}/{}", staged(&state.label, DUMPS), database.archive);
-    let mut dumping = command("dump", config, state, database)
-        .slot("jobs", config.jobs.to_string())
-        .slot("directory", &directory)
-        .session()?;
+    let directory = directory(state, database);
+    let mut dumping = into_directory(config, state, database).session()?;
     if config.count_rows {
         session.count()?;
     }

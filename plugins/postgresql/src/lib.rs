@@ -297,17 +297,18 @@ impl Postgresql {
 
     /// All that is made of the snapshots before they are archived: dumps, rows, roles. Nothing in a dry run.
     fn dump(&mut self, state: &mut State) -> Result<()> {
-        if self.config.format == Format::Directory && !dump::place(state)? {
-            self.busy = false;
-            return Ok(());
-        }
+        let dry = self.config.format == Format::Directory && !dump::place(state)?;
         let readable = state.databases.iter().any(|database| database.facts.as_ref().is_some_and(|f| f.passwords));
         if let Some(session) = self.sessions.first_mut().filter(|_| self.config.globals != Globals::Off) {
             state.role_passwords = globals::keep(&self.config, state, session, readable)?;
-            if state.role_passwords.is_none() {
+            if state.role_passwords.is_none() && !dry {
                 self.busy = false;
                 return Ok(());
             }
+        }
+        if dry {
+            self.busy = false;
+            return state.databases.iter().try_for_each(|database| dump::plan(&self.config, state, database));
         }
         let mut counted = Counted::default();
         match self.config.format {

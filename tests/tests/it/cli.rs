@@ -58,7 +58,7 @@ fn the_exit_codes_are_those_of_the_readme() {
     let from = help.stdout.find("Exit codes: ").unwrap() + "Exit codes: ".len();
     let text = help.stdout[from..].replace('\n', " ");
     assert_eq!(documented, codes(text.split("; ")));
-    assert_eq!(documented, (0..=13).collect::<Vec<u8>>());
+    assert_eq!(documented, (0..=14).collect::<Vec<u8>>());
 }
 
 #[test]

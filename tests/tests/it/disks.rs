@@ -312,8 +312,11 @@ fn a_clock_that_was_set_back_does_not_change_the_order_of_the_sets() {
         let manifest = outcome.json();
         assert!(manifest["duration-ms"].as_u64().unwrap() < 60_000, "{time}: {manifest}");
         world.kept.insert(0, id);
-        world.kept.truncate(2);
-        assert!(n < 3);
+        // What is of the future, by the clock that a run has, neither goes nor takes another one's place. By the last clock
+        // that is the first set alone, and the last two are kept besides.
+        if n == 2 {
+            world.kept.remove(2);
+        }
         world.listed();
     }
     // By a state of its own, as after the loss of the machine: the store alone tells.

@@ -172,9 +172,13 @@ fn a_whole_story_with_signatures_that_are_checked() {
     // Its application has to stand still for this.
     bk.config(&[&application_none(), &account.part("home", ""), "[retention]\nkeep-last = 2\n"]);
     // In place: new volumes at the old devices, as they were; the old ones are kept.
-    let before = aws.calls().len();
     aws.states(States::ebs_volumes().then("creating", 2));
-    let outcome = account.run(&bk, &in_place(&bk, &first)).ok();
+    // It is not the application that was locked: that has to be meant.
+    let refused = account.run(&bk, &in_place(&bk, &first)).fails(9, &["its application was"]);
+    let (_, accept) = refused.stderr.rsplit_once("add --accept-fingerprint ").unwrap();
+    let accepted = [&in_place(&bk, &first)[..], &["--accept-fingerprint", accept.trim()]].concat();
+    let before = aws.calls().len();
+    let outcome = account.run(&bk, &accepted).ok();
     assert_eq!(
         account.changes(before),
         ["CreateVolume", "CreateVolume", "DetachVolume", "AttachVolume", "DetachVolume", "AttachVolume"],

@@ -95,7 +95,7 @@ fn round_trip_to_recipients_with_no_key_on_the_machine() {
     assert_eq!(names, ["home.index.jsonl.zst.age", "home.notes.json.zst.age", "home.tar.zst.age", "manifest.json"]);
     // Without a key: what is stored is checked, and that is said.
     let verified = bk.run(&["verify", id]).ok();
-    assert!(verified.stdout.contains("takes an identity"), "{verified}");
+    assert!(verified.stdout.contains("were not opened without --identity"), "{verified}");
     assert_eq!(bk.run(&["verify", id, "--json"]).ok().json()["sealed"], 3);
     let shown = bk.run(&["show", id]).ok();
     assert!(!shown.stdout.contains("a-home-that-is-secret"), "{shown}");

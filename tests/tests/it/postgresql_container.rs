@@ -33,7 +33,8 @@ impl Container {
         let docker = bk.program("docker", &format!("exec {} \"$@\"", standin.display()));
         let this = Self { _holder: holder, docker, place, host };
         let password = PASSWORD.replace('\'', "''");
-        this.sql("postgres", &format!("CREATE DATABASE app; ALTER ROLE postgres PASSWORD '{password}'"));
+        this.sql("postgres", "CREATE DATABASE app");
+        this.sql("postgres", &format!("ALTER ROLE postgres PASSWORD '{password}'"));
         this.sql("app", "CREATE TABLE t AS SELECT g AS id, md5(g::text) AS m FROM generate_series(1, 5000) g");
         this
     }

@@ -171,8 +171,7 @@ fn foreign_zfs_snapshots_destroyed() {
     // What the last set builds on stays, and it is said why.
     let pruned = bk.run(&["prune", "--keep-last", "1"]).ok();
     for (older, newer) in [(0, 1), (1, 2)] {
-        let line =
-            format!("stays  {}  older than the last 1 proved sets, but set {} builds on it", sets[older], sets[newer]);
+        let line = format!("stays  {}  kept by none of keep-last 1, but set {} builds on it", sets[older], sets[newer]);
         assert!(pruned.stdout.contains(&line), "{line}\n{pruned}");
     }
     assert_eq!(bk.list().len(), 3);

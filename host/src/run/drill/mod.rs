@@ -106,7 +106,7 @@ pub async fn drill(session: &Session, set: &StoredSet, parts: &[String]) -> Resu
         duration_ms: millis(start.elapsed()),
         failure,
     };
-    record::write(session, set.store(), &drilled).await;
+    record::write(session, set, &drilled).await;
     Ok(drilled)
 }
 

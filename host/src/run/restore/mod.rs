@@ -142,9 +142,7 @@ async fn record(
     let record = StoreRecord::new(RecordKind::Restore, &set.manifest.id).took(took).detail(detail);
     let record = match error {
         None => record,
-        // What went wrong may name a file, which an encrypted set does not.
-        Some(error) if crate::run::is_encrypted(set) => record.failed(format!("{:?}", error.kind())),
-        Some(error) => record.failed(error.to_string()),
+        Some(error) => record.failed(crate::run::sealed::told(set, error)),
     };
     let (store, instance) = (set.store().clone(), set.manifest.instance.clone());
     let write = tokio::time::timeout(RECORD_PATIENCE, blocking(move || store.record(&instance, &record).map(|_| ())));

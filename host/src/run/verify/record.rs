@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Depth, Verified};
-use crate::archive::SetId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, Reporter};
 use crate::run::prune::blocking;
+use crate::run::sealed::{self, is_encrypted};
 use crate::store::{Record, RecordKind, StoredSet};
 
 /// Write it down. A store that does not take it does not make the set worse: that is told.
@@ -29,7 +29,7 @@ pub(super) async fn write(
             });
             vec![Record::new(RecordKind::Verify, id).took(took).detail(detail)]
         }
-        Err(error) if error.kind() == ErrorKind::Damaged => damaged(id, error, depth, took),
+        Err(error) if error.kind() == ErrorKind::Damaged => damaged(set, error, depth, took),
         // Nothing is known of the set.
         Err(_) => return,
     };
@@ -42,10 +42,12 @@ pub(super) async fn write(
     }
 }
 
-fn damaged(id: &SetId, error: &Error, depth: Depth, took: Duration) -> Vec<Record> {
+fn damaged(set: &StoredSet, error: &Error, depth: Depth, took: Duration) -> Vec<Record> {
     let named = |name: &str| error.details().iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    let detail = json!({ "depth": depth, "object": named("object"), "file": named("file"), "set": named("set") });
-    let why = error.to_string();
+    let id = &set.manifest.id;
+    let file = named("file").filter(|_| !is_encrypted(set));
+    let detail = json!({ "depth": depth, "object": named("object"), "file": file, "set": named("set") });
+    let why = sealed::told(set, error);
     // It may be another set's object, on which this one builds: then that one is damaged, and this one with it.
     let whose = named("set").and_then(|set| set.parse().ok()).unwrap_or_else(|| id.clone());
     vec![
