@@ -46,19 +46,15 @@ pub(crate) fn place(state: &State) -> Result<bool> {
     Ok(!made.ok()?.planned)
 }
 
-fn directory(state: &State, database: &Database) -> String {
-    format!("{}/{}", staged(&state.label, DUMPS), database.archive)
-}
-
-fn into_directory(config: &Config, state: &State, database: &Database) -> Command {
-    command("dump", config, state, database)
-        .slot("jobs", config.jobs.to_string())
-        .slot("directory", directory(state, database))
+fn into_directory(config: &Config, state: &State, database: &Database, directory: &str) -> Command {
+    command("dump", config, state, database).slot("jobs", config.jobs.to_string()).slot("directory", directory)
 }
 
 /// Tell how a database would be dumped, in a dry run.
 pub(crate) fn plan(config: &Config, state: &State, database: &Database) -> Result<()> {
-    into_directory(config, state, database).run()?.ok().map(|_| ())
+    // The directory of all dumps stands for that of this one, whose place was not made.
+    let planned = into_directory(config, state, database, &staged(&state.label, DUMPS)).run()?;
+    planned.ok().map(|_| ())
 }
 
 /// Dump a database into the staging area while its rows are counted, and read the result back.
@@ -68,8 +64,8 @@ pub(crate) fn dump(
     database: &Database,
     session: &mut Held,
 ) -> Result<(Summary, Option<Vec<Rows>>)> {
-    let directory = directory(state, database);
-    let mut dumping = into_directory(config, state, database).session()?;
+    let directory = format!("{}/{}", staged(&state.label, DUMPS), database.archive);
+    let mut dumping = into_directory(config, state, database, &directory).session()?;
     if config.count_rows {
         session.count()?;
     }
