@@ -44,6 +44,7 @@ mod prune;
 mod rds;
 mod refusals;
 mod regressions;
+mod rehearsed;
 mod restore;
 mod s3;
 mod services;

@@ -1,0 +1,33 @@
+//! Databases are rehearsed in throw-away servers of their own, and checked by the vendor's own tools.
+
+use bkhost_tests::{Bkhost, application_none, mariadb, postgres};
+
+/// A drill and a deep verification of the only set: both have to end well, and both ask the plugin.
+fn rehearse(bk: &Bkhost, plugin: &str) -> String {
+    let id = bk.backup_id();
+    let verified = bk.run(&["verify", &id, "--depth", "full", "--json"]).ok().json();
+    assert_eq!(verified["plugins"][0]["plugin"], plugin, "{verified}");
+    let drilled = bk.run(&["drill", "--json"]).ok().json();
+    assert_eq!((&drilled["ok"], &drilled["parts"][0]["how"]), (&true.into(), &"plugin".into()), "{drilled}");
+    assert!(drilled["parts"][0]["findings"].to_string().contains("rows"), "{drilled}");
+    bk.no_child_left();
+    id
+}
+
+#[test]
+fn postgresql() {
+    let (server, bk) = (postgres(), Bkhost::new());
+    server.create(bk.instance(), 1000);
+    bk.config(&[&application_none(), &server.part("database", bk.instance(), "")]);
+    let before = server.databases("");
+    rehearse(&bk, "postgresql");
+    assert_eq!(server.databases(""), before, "the server that is in use was not touched");
+}
+
+#[test]
+fn mysql() {
+    let (server, bk) = (mariadb(), Bkhost::new());
+    server.create(bk.instance(), 1000);
+    bk.config(&[&application_none(), &server.part("database", &[bk.instance()], "")]);
+    rehearse(&bk, "mysql");
+}
