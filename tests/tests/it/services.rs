@@ -279,6 +279,25 @@ fn its_data_is_not_replaced_while_it_runs() {
     assert_eq!(std::fs::read_to_string(services.bk.path("home/f")).unwrap(), "1");
 }
 
+/// As the simplest scripts start it: in the background, in the script's own process group and with its output.
+#[test]
+fn a_service_that_a_restore_starts_outlives_it() {
+    let bk = Bkhost::new();
+    std::fs::create_dir(bk.path("home")).unwrap();
+    std::fs::write(bk.path("home/f"), "1").unwrap();
+    let script = bk.program("service", "sleep 300 & echo $! >\"$(dirname \"$0\")/pid\"");
+    let after = format!("[application]\ntype = \"none\"\n[restore]\ntimeout = \"30s\"\nafter = [[{script:?}]]\n");
+    bk.config(&[&after, &directory_part("home", &bk.path("home"))]);
+    let id = bk.backup_id();
+    std::fs::remove_dir_all(bk.path("home")).unwrap();
+    let restored = bk.run(&["restore", &id, "--confirm", bk.instance()]).ok();
+    assert!(restored.elapsed < Duration::from_secs(20), "it waited for the service: {restored}");
+    let pid: u32 = std::fs::read_to_string(bk.path("pid")).unwrap().trim().parse().unwrap();
+    let alive = std::path::Path::new(&format!("/proc/{pid}")).exists();
+    kill(pid);
+    assert!(alive, "the service that was started is gone: {restored}");
+}
+
 /// An application with commands of its own, whose state is a file.
 fn commanded(keys: &str) -> Bkhost {
     let bk = Bkhost::new();
