@@ -31,7 +31,7 @@ mod zfs;
 pub use bkhost::{Bkhost, application_none, directory_part, guests, plugins};
 pub use freezer::{freezer, signal};
 pub use loopfs::LoopFs;
-pub use mariadb::{Mariadb, Session, mariadb};
+pub use mariadb::{Mariadb, Repeating, Session, mariadb};
 pub use p4d::P4;
 pub use postgres::{Postgres, postgres, postgres_bin};
 pub use proxy::{Call, Fault, Proxy};

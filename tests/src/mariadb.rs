@@ -1,7 +1,9 @@
 //! A MariaDB server that tests share, or one for a test that does things to it.
 
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -31,6 +33,42 @@ impl Session {
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.0.write(&format!("{statement}; SELECT 'done {number};';\n"));
         self.0.says(&format!("done {number};"));
+    }
+
+    /// Run a statement with 1, 2, 3, … in the place of each `{}`, all the time.
+    #[must_use]
+    pub fn repeat(mut self, statement: &'static str) -> Repeating {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut n = 0;
+            while !stopped.load(Ordering::Acquire) {
+                n += 1;
+                self.run(&statement.replace("{}", &n.to_string()));
+            }
+            n
+        });
+        Repeating { stop, thread: Some(thread) }
+    }
+}
+
+/// A statement that is run all the time, until this is stopped or dropped.
+pub struct Repeating {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u32>>,
+}
+
+impl Repeating {
+    /// Stop it; the last number.
+    pub fn stop(mut self) -> u32 {
+        self.stop.store(true, Ordering::Release);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Repeating {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
     }
 }
 

@@ -96,7 +96,7 @@ impl LifecycleCommand<'_> {
             }
             () = tokio::time::sleep(self.timeout) => {
                 self.end(&mut child).await;
-                return Err(format!("{program} did not end within {} s{}", self.timeout.as_secs(), said(&mut output)));
+                return Err(format!("{program} did not end within {} s{}", self.timeout.as_secs(), said(&tail(&mut output))));
             }
         };
         let status = status.code().unwrap_or_else(|| 128_i32.saturating_add(status.signal().unwrap_or_default()));
@@ -111,8 +111,7 @@ impl LifecycleCommand<'_> {
         let program = self.argv.first().cloned().unwrap_or_default();
         match self.run().await? {
             Ended { status: 0, .. } => Ok(()),
-            Ended { status, output } if output.is_empty() => Err(format!("{program} ended with status {status}")),
-            Ended { status, output } => Err(format!("{program} ended with status {status}: {output}")),
+            Ended { status, output } => Err(format!("{program} ended with status {status}{}", said(&output))),
         }
     }
 
@@ -148,11 +147,8 @@ pub fn check_program(argv: &[String]) -> Result<(), String> {
     Program::check(Path::new(program)).map(|_| ())
 }
 
-fn said(output: &mut std::fs::File) -> String {
-    match tail(output) {
-        text if text.is_empty() => text,
-        text => format!(": {text}"),
-    }
+fn said(output: &str) -> String {
+    if output.is_empty() { String::new() } else { format!(": {output}") }
 }
 
 /// The end of what was written, on one line.

@@ -3,50 +3,21 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bkhost_tests::{Bkhost, Mariadb, Outcome, Running, Session, Simulator, application_none, mariadb, tool, until};
+use bkhost_tests::{
+    Bkhost, Mariadb, Outcome, Repeating, Running, Session, Simulator, application_none, mariadb, tool, until,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Inserts 1, 2, 3, … into two tables, each number into both in one transaction, all the time.
-struct Pairs {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<u32>>,
-}
-
-impl Pairs {
-    fn start(server: &'static Mariadb, database: &str) -> Self {
-        for table in ["left_side", "right_side"] {
-            server.sql(database, &format!("CREATE TABLE {table} (n INT PRIMARY KEY) ENGINE=InnoDB"));
-        }
-        let mut session = server.session(database);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut n = 0;
-            while !stopped.load(Ordering::Acquire) {
-                n += 1;
-                session.run(&format!(
-                    "BEGIN; INSERT INTO left_side VALUES ({n}); INSERT INTO right_side VALUES ({n}); COMMIT"
-                ));
-            }
-            n
-        });
-        Self { stop, thread: Some(thread) }
+fn pairs(server: &Mariadb, database: &str) -> Repeating {
+    for table in ["left_side", "right_side"] {
+        server.sql(database, &format!("CREATE TABLE {table} (n INT PRIMARY KEY) ENGINE=InnoDB"));
     }
-
-    fn stop(mut self) -> u32 {
-        self.stop.store(true, Ordering::Release);
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-impl Drop for Pairs {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-    }
+    let statement = "BEGIN; INSERT INTO left_side VALUES ({}); INSERT INTO right_side VALUES ({}); COMMIT";
+    server.session(database).repeat(statement)
 }
 
 /// Everything in a database that does not change while it is written to, as text.
@@ -115,7 +86,7 @@ fn one_snapshot_while_it_is_written_to() {
     furnish(server, &database);
     let simulator = Simulator::start(&[]);
     bk.config(&[&bk.application(&simulator, ""), &server.part("database", &[&database], "")]);
-    let pairs = Pairs::start(server, &database);
+    let pairs = pairs(server, &database);
     until("ten numbers", Duration::from_secs(20), || numbers(server, &database, "right_side").1 >= 10);
     let before = numbers(server, &database, "left_side").1;
     let manifest = bk.backup();

@@ -2,12 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bkhost_tests::{Bkhost, Mariadb, Outcome, Session, Simulator, application_none, tool, until};
+use bkhost_tests::{Bkhost, Mariadb, Outcome, Simulator, application_none, tool, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -32,39 +29,6 @@ fn part(server: &Mariadb, keys: &str) -> String {
         "[[part]]\nname = \"database\"\nplugin = \"mysql.wasm\"\n[part.config]\nmethod = \"physical\"\nsocket = \"{}\"\n{keys}\n",
         server.socket()
     )
-}
-
-/// Runs statements with 1, 2, 3, … in the place of `{}`, all the time.
-struct Writer {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<u32>>,
-}
-
-impl Writer {
-    fn start(mut session: Session, statement: &'static str) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut n = 0;
-            while !stopped.load(Ordering::Acquire) {
-                n += 1;
-                session.run(&statement.replace("{}", &n.to_string()));
-            }
-            n
-        });
-        Self { stop, thread: Some(thread) }
-    }
-
-    fn stop(mut self) -> u32 {
-        self.stop.store(true, Ordering::Release);
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-    }
 }
 
 /// A server on a restored data directory. It is killed when this is dropped.
@@ -158,11 +122,10 @@ fn a_whole_server_while_it_is_written_to() {
     let bk = Bkhost::new();
     let simulator = Simulator::start(&[]);
     bk.config(&[&bk.application(&simulator, ""), &part(&server, "")]);
-    let pairs = Writer::start(
-        server.session("live"),
-        "BEGIN; INSERT INTO left_side VALUES ({}); INSERT INTO right_side VALUES ({}); COMMIT",
-    );
-    let old = Writer::start(server.session("live"), "INSERT INTO one VALUES ({}); INSERT INTO two VALUES ({})");
+    let pairs = server
+        .session("live")
+        .repeat("BEGIN; INSERT INTO left_side VALUES ({}); INSERT INTO right_side VALUES ({}); COMMIT");
+    let old = server.session("live").repeat("INSERT INTO one VALUES ({}); INSERT INTO two VALUES ({})");
     let count = |table: &str| server.sql("live", &format!("SELECT COUNT(*) FROM {table}")).parse::<u32>().unwrap();
     until("ten of each", Duration::from_secs(20), || count("right_side") >= 10 && count("two") >= 10);
     let before = (count("left_side"), count("one"));

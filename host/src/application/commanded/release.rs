@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::super::{Held, HeldState, Hooks, Release, Stage};
-use super::{Probe, Resume, describe};
+use super::{Resume, describe, settle};
 use crate::capability::{Leaves, LifecycleCommand, kill_orphans, lifecycle_owner};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::{Event, Level};
@@ -68,12 +70,10 @@ async fn bring_back(piece: &Resume, timeout: Duration, hooks: &Hooks) -> Result<
     let started = crate::report::waiting(&hooks.reporter, &what, command.succeed()).await;
     started.or_error(ErrorKind::Application, || format!("{} could not be brought back", piece.name))?;
     let Some(probe) = &piece.runs else { return Ok(()) };
-    let back = crate::report::waiting(&hooks.reporter, &what, comes_back(probe, timeout)).await;
+    // A cancel does not keep it from coming back.
+    let never = CancellationToken::new();
+    let back = crate::report::waiting(&hooks.reporter, &what, settle(probe, timeout, &never)).await;
     back.or_error(ErrorKind::Application, || format!("{} was started, and does not run", piece.name))
-}
-
-async fn comes_back(probe: &Probe, timeout: Duration) -> Result<(), String> {
-    super::settle(probe, timeout, &tokio_util::sync::CancellationToken::new()).await
 }
 
 pub(super) fn call(hooks: &Hooks, argv: &[String]) {

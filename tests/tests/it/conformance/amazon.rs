@@ -23,10 +23,6 @@ impl System for Ebs {
         &self.bk
     }
 
-    fn another(&self) -> Bkhost {
-        Bkhost::new()
-    }
-
     fn command(&self, bk: &Bkhost, args: &[&str]) -> Command {
         let mut command = bk.command(args);
         command.envs(self.account.aws.environment());
@@ -143,10 +139,6 @@ pub(super) fn rds() {
 impl System for Rds {
     fn bk(&self) -> &Bkhost {
         &self.world.bk
-    }
-
-    fn another(&self) -> Bkhost {
-        Bkhost::new()
     }
 
     fn part(&self, name: &str) -> String {

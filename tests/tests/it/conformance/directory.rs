@@ -18,10 +18,6 @@ impl System for Tree {
         &self.0
     }
 
-    fn another(&self) -> Bkhost {
-        Bkhost::new()
-    }
-
     fn part(&self, name: &str) -> String {
         directory_part(name, &self.0.path("home"))
     }

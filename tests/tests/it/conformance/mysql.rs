@@ -35,10 +35,6 @@ impl System for Server {
         &self.bk
     }
 
-    fn another(&self) -> Bkhost {
-        Bkhost::new()
-    }
-
     fn part(&self, name: &str) -> String {
         let part = self.server.part(name, &[self.bk.instance()], &format!("username = \"{}\"", self.user()));
         format!("{part}[part.secrets]\n{}", secret_file(&self.bk, "password", PASSWORD))

@@ -43,10 +43,6 @@ impl System for Server {
         &self.bk
     }
 
-    fn another(&self) -> Bkhost {
-        Bkhost::new()
-    }
-
     fn part(&self, name: &str) -> String {
         self.part_of(name, self.p4.root().to_str().unwrap()) + &self.p4.programs()
     }

@@ -28,10 +28,6 @@ impl System for Server {
         &self.bk
     }
 
-    fn another(&self) -> Bkhost {
-        Bkhost::new()
-    }
-
     fn part(&self, name: &str) -> String {
         let part = self.server.part(name, self.bk.instance(), "");
         // The server trusts whoever comes by its socket: this one is only not to be seen anywhere.
