@@ -314,7 +314,7 @@ fn life() {
 
     // In place: not while it is mounted, and then once.
     let in_place = ["restore", &id, "--confirm", bk.instance()];
-    refused(&bk.run(&in_place), &["is mounted at /mnt/ext", "umount"]);
+    refused(&bk.run(&in_place), &["is mounted at /mnt/", "umount"]);
     sh("umount /mnt/ext /mnt/xfs /mnt/th-in");
     bk.run(&in_place).ok();
     for (n, (name, _)) in volumes.iter().enumerate() {
