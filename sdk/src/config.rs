@@ -25,6 +25,14 @@ pub fn instance() -> String {
     host::instance()
 }
 
+/// What the operator leaves out of this part (`[[part]] profile` and `exclude`): globs relative to the root of each tree, as
+/// in [`mirror::copy`](crate::mirror::copy). The host leaves them out of every [`Source::tree`](crate::Source::tree) by
+/// itself; a strategy that copies leaves them out of its copy.
+#[must_use]
+pub fn excludes() -> Vec<String> {
+    host::excludes()
+}
+
 /// The part's name: `[[part]] name`.
 #[must_use]
 pub fn part() -> String {

@@ -174,13 +174,21 @@ pub struct Part {
     pub instance: String,
     /// The part's name.
     pub part: String,
+    /// What the operator leaves out.
+    pub excludes: Vec<String>,
     /// The directory that stands for `/`: `/staging` is its subdirectory `staging`.
     pub root: PathBuf,
 }
 
 impl Default for Part {
     fn default() -> Self {
-        Self { config: "{}".into(), instance: "instance".into(), part: "part".into(), root: "/nonexistent".into() }
+        Self {
+            config: "{}".into(),
+            instance: "instance".into(),
+            part: "part".into(),
+            excludes: Vec::new(),
+            root: "/nonexistent".into(),
+        }
     }
 }
 
@@ -243,5 +251,9 @@ pub(crate) mod config {
 
     pub(crate) fn part() -> String {
         super::part().part
+    }
+
+    pub(crate) fn excludes() -> Vec<String> {
+        super::part().excludes
     }
 }

@@ -65,6 +65,14 @@ impl Exclude {
         self.names.matches(OsStr::from_bytes(name), directory) || self.paths.matches(OsStr::from_bytes(path), directory)
     }
 
+    /// Whether nothing at the top of any tree is left, whatever its name.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        // Names that have nothing in common: what matches them all names none.
+        const NAMES: [&[u8]; 6] = [b"a", b"Zz9", b".hidden", b"with space.txt", b"\xc3\xbc", b"0123456789abcdef-_~"];
+        NAMES.iter().all(|name| self.matches(name, name, false) && self.matches(name, name, true))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         [&self.names, &self.paths].iter().all(|rules| rules.any.is_empty() && rules.directories.is_empty())
     }
@@ -121,6 +129,16 @@ mod tests {
     fn a_trailing_slash_means_directories() {
         assert!(excluded(&["tmp/"], "a/tmp", true));
         assert!(!excluded(&["tmp/"], "a/tmp", false));
+    }
+
+    #[test]
+    fn what_leaves_out_everything_is_known() {
+        for pattern in ["*", "**", "/*", "/**", "**/*", "?*", "{*,a}", "{a*,[!a]*}"] {
+            assert!(Exclude::new([pattern]).unwrap().is_everything(), "{pattern}");
+        }
+        for pattern in ["*/", ".*", "*.*", "a", "/*/*", "[a-z]*"] {
+            assert!(!Exclude::new([pattern]).unwrap().is_everything(), "{pattern}");
+        }
     }
 
     #[test]

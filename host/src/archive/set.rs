@@ -150,6 +150,9 @@ pub struct PartRecord {
     pub sources: Vec<SourceRecord>,
     /// What was stored.
     pub objects: Vec<ObjectRecord>,
+    /// What was left out by choice; none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
     /// Entries (files, directories, links, …) in the archive.
     pub entries: u64,
     /// Files that changed while they were read.
@@ -158,6 +161,23 @@ pub struct PartRecord {
     /// What the operator should know about this part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// What was left out of a part by choice: by its profile and by the operator.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LeftOut {
+    /// `[[part]] profile`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// `[part.options]`, as far as they differ from the defaults.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub options: Value,
+    /// `[[part]] exclude`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// All globs that were left out, relative to the root of each tree.
+    pub globs: Vec<String>,
 }
 
 /// In which form a source was kept.

@@ -76,6 +76,18 @@ fn print(stored: &StoredSet, place: &str, identity: Option<&Path>) {
             field("version", format!("{what} {version}"));
         }
         field("entries", part.entries.to_string());
+        if let Some(left_out) = &part.left_out {
+            if let Some(profile) = &left_out.profile {
+                let options = match &left_out.options {
+                    serde_json::Value::Null => String::new(),
+                    options => format!(" with {options}"),
+                };
+                field("profile", format!("{profile}{options}"));
+            }
+            if !left_out.globs.is_empty() {
+                field("left out", left_out.globs.join(", "));
+            }
+        }
         for object in &part.objects {
             field(
                 "object",

@@ -11,9 +11,10 @@ use super::document::{Step, find};
 use super::hint::{form, nearest};
 use super::model::{Application, Bitbucket, Config, Encryption, Part, StoreConfig};
 use super::notify::{Notify, Ping, Webhook};
+use super::profile::{self, Profile};
 use super::restore::RestoreConfig;
 use super::source::{Place, Sources};
-use crate::archive::check_name;
+use crate::archive::{Exclude, check_name};
 use crate::capability::manifest::Kind;
 use crate::capability::{Grant, MAX_FREEZE, check_via};
 use crate::error::{Error, Result};
@@ -208,6 +209,7 @@ impl Checker<'_> {
                 return Err(self.wrong(&at("run-as"), "`run-as` must not be empty"));
             }
             check_via(&part.via).map_err(|why| self.wrong(&at("via"), &format!("`via` {why}")))?;
+            self.left_out(index, part)?;
             for (program, file) in &part.programs {
                 self.absolute(
                     &[Step::Key("part"), Step::Index(index), Step::Key("programs"), Step::Key(program)],
@@ -226,6 +228,48 @@ impl Checker<'_> {
             }
         }
         self.order(parts)
+    }
+
+    /// What is left out, and the options of the profile.
+    fn left_out(&self, index: usize, part: &Part) -> Result<()> {
+        let option = |key| [Step::Key("part"), Step::Index(index), Step::Key("options"), Step::Key(key)];
+        match part.profile {
+            None => {
+                if let Some(key) = profile::set(&part.options).first() {
+                    let message =
+                        format!("`options.{key}` is an option of a profile, and part `{}` has none", part.name);
+                    let names: Vec<_> = Profile::ALL.iter().map(|profile| profile.name()).collect();
+                    return Err(self
+                        .error(&option(key), &message)
+                        .hint(format!("add profile = \"…\" to the [[part]]; there are {}", names.join(", "))));
+                }
+            }
+            Some(profile) => {
+                if let Some((key, valid)) = profile.stray_option(&part.options) {
+                    let message = format!("the profile `{}` has no option `{key}`", profile.name());
+                    let hint = match valid {
+                        [] => "it has none: leave it out".to_owned(),
+                        _ => format!("its options are: {}", valid.join(", ")),
+                    };
+                    return Err(self.error(&option(key), &message).hint(hint));
+                }
+            }
+        }
+        for (n, glob) in part.exclude.iter().enumerate() {
+            let at = [Step::Key("part"), Step::Index(index), Step::Key("exclude"), Step::Index(n)];
+            let exclude = Exclude::new([glob]).map_err(|e| {
+                let error = self.error(&at, e.message());
+                match e.hint_text() {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                }
+            })?;
+            if exclude.is_everything() {
+                let message = format!("the exclude pattern `{glob}` leaves out everything");
+                return Err(self.error(&at, &message).hint("to keep nothing of it, leave out the [[part]]"));
+            }
+        }
+        Ok(())
     }
 
     /// Checks `after`: only parts that exist, and no circle.

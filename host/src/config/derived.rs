@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::drill::Drill;
 use super::keep::{Coverage, Metrics, Retention};
 use super::model::{Application, Archive, Config, Instance, Limits, NoApplication, Part, StoreConfig};
+use super::profile::Profile;
 use super::restore::RestoreConfig;
 use crate::archive::set::{PartRecord, SetManifest};
 
@@ -41,12 +42,17 @@ impl Config {
 }
 
 fn part(record: &PartRecord) -> Part {
+    let left_out = record.left_out.clone().unwrap_or_default();
     Part {
         name: record.name.clone(),
         plugin: format!("{}.wasm", record.plugin),
         after: Vec::new(),
         run_as: None,
         via: Vec::new(),
+        profile: left_out.profile.as_deref().and_then(Profile::named),
+        exclude: left_out.exclude,
+        // A set of another version may have others: what was left out then is in the set all the same.
+        options: serde_json::from_value(left_out.options).unwrap_or_default(),
         config: record.config.as_object().cloned().unwrap_or_default(),
         secrets: BTreeMap::new(),
         programs: BTreeMap::new(),

@@ -17,6 +17,7 @@ mod keep;
 mod load;
 mod model;
 mod notify;
+mod profile;
 mod restore;
 mod schema;
 mod secrets;
@@ -35,5 +36,6 @@ pub use model::{
     StoreConfig,
 };
 pub use notify::{Mail, Notify, NotifyCommand, Occasion, Ping, Webhook};
+pub use profile::{GitLocks, Profile, ProfileOptions};
 pub use restore::RestoreConfig;
 pub use schema::schema;

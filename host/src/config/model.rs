@@ -12,6 +12,7 @@ use super::drill::Drill;
 use super::encryption::AgeEncryption;
 use super::keep::{Coverage, Metrics, Retention};
 use super::notify::Notify;
+use super::profile::{Profile, ProfileOptions};
 use super::restore::RestoreConfig;
 use crate::archive::Compression;
 use crate::capability::{Grant, SecretSource};
@@ -183,6 +184,17 @@ pub struct Part {
     /// environment, with the variable's name in its place: values, such as passwords, are in no argument.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub via: Vec<String>,
+    /// What the part is: its profile knows what of it need not be kept, and what has to be looked after when it is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+    /// What is left out besides, whatever the strategy: globs relative to the part's root, or to that of each of its trees.
+    /// One without a slash matches a name at any depth, one with a slash (a leading one counts) the whole path; a slash at
+    /// its end restricts it to directories; `*` matches no slash, `**` does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// Of the profile.
+    #[serde(default, skip_serializing_if = "ProfileOptions::is_default")]
+    pub options: ProfileOptions,
     /// The plugin's own keys, checked against its schema.
     #[serde(default, deserialize_with = "super::json::plugin_config")]
     pub config: serde_json::Map<String, Value>,

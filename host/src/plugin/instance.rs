@@ -43,6 +43,8 @@ pub struct PartContext {
     pub part: String,
     /// `[part.config]`, as [`super::ConfigSchema::complete`] returned it.
     pub config: Value,
+    /// What the operator leaves out: globs relative to the root of each tree.
+    pub excludes: Vec<String>,
     /// What it may do.
     pub gate: Arc<Gate>,
     /// Where it reports.
@@ -98,8 +100,19 @@ fn long(limits: &Limits) -> Duration {
 
 impl Instance {
     pub(super) async fn new(plugin: Arc<Plugin>, context: PartContext) -> Result<Self> {
-        let PartContext { instance, part, config, gate, reporter, limits, cancel, archived, history, mirrors } =
-            context;
+        let PartContext {
+            instance,
+            part,
+            config,
+            excludes,
+            gate,
+            reporter,
+            limits,
+            cancel,
+            archived,
+            history,
+            mirrors,
+        } = context;
         let within = |e: Error| e.within(plugin.name());
         let claimed = plugin.manifest().plugin.consistency_of(&config);
         let pre = plugin.compiled().await.map_err(within)?;
@@ -109,6 +122,7 @@ impl Instance {
             instance,
             part: part.clone(),
             config: config.to_string(),
+            excludes,
             gate: gate.clone(),
             archived: archived.clone(),
             history,

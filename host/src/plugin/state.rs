@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) part: String,
     /// `[part.config]` as JSON.
     pub(super) config: String,
+    /// What the operator leaves out: globs relative to the root of each tree.
+    pub(super) excludes: Vec<String>,
     pub(super) gate: Arc<Gate>,
     pub(super) archived: Option<Arc<dyn Archived>>,
     pub(super) history: Option<Arc<dyn History>>,
@@ -61,6 +63,7 @@ pub(super) struct Parts {
     pub(super) instance: String,
     pub(super) part: String,
     pub(super) config: String,
+    pub(super) excludes: Vec<String>,
     pub(super) gate: Arc<Gate>,
     pub(super) archived: Option<Arc<dyn Archived>>,
     pub(super) history: Option<Arc<dyn History>>,
@@ -89,6 +92,7 @@ impl State {
             instance: parts.instance,
             part: parts.part,
             config: parts.config,
+            excludes: parts.excludes,
             gate: parts.gate,
             archived: parts.archived,
             history: parts.history,

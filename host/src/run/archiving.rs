@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::part::LivePart;
+use super::part::{LivePart, Part};
 use super::proof::{self, watched};
 use super::prune::blocking;
 use super::sealed::Notes;
@@ -24,6 +24,9 @@ use crate::report::{Level, Phase, waiting};
 const PROCESS_END: Duration = Duration::from_secs(60);
 /// A strategy is asked this often whether what is read is still what it captured.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Said of a part whose profile leaves out what its strategy cannot.
+const WHOLE: &str = "its strategy keeps it as a whole: what its profile leaves out is in it";
 
 /// What was stored of a part.
 #[derive(Default)]
@@ -70,12 +73,16 @@ pub(super) async fn store_part(
     // Stopped before this returns: the strategy is to find nothing in use when it cleans up.
     let stop = cancel.child_token();
     let format = session.format().await?;
+    let sources = without(part.part, sources).await?;
     let storing = store_sources(session, &name, sources, &format, writer, &stop);
     let mut stored = confirmed(&mut part.instance, &snapshot, storing, &stop).await?;
     stored.changed.extend(&part.instance.torn());
-    refuse_empty(&name, &stored)?;
-    let general = stored.warnings.iter().map(|warning| warning.text.clone()).collect();
+    if !part.part.settings.keeps_nothing() {
+        refuse_empty(part, &stored)?;
+    }
+    let mut general: Vec<String> = stored.warnings.iter().map(|warning| warning.text.clone()).collect();
     let mut record = record(part, snapshot, stored);
+    general.extend(record.warnings.iter().filter(|text| *text == WHOLE).cloned());
     if format.recipients.is_some() {
         hide(session, &mut record, general, &format, writer).await?;
     }
@@ -107,6 +114,37 @@ async fn prove(session: &Session, record: &PartRecord, writers: &Writers, cancel
         }
     }
     Ok(())
+}
+
+/// The sources, with what the operator leaves out added to what the strategy does.
+///
+/// # Errors
+/// `Config`: nothing that is offered can be looked into, and so nothing can be left out of it.
+pub(super) async fn without(part: &Part, mut sources: Vec<Source>) -> Result<Vec<Source>> {
+    let settings = &part.settings;
+    let globs = settings.excludes();
+    let mut closed = None;
+    for source in &mut sources {
+        match source {
+            Source::Tree { exclude, .. } => exclude.extend(globs.iter().cloned()),
+            Source::Output { name, .. } | Source::Held { id: name } => closed = Some(name.clone()),
+            Source::File { .. } | Source::Planned { .. } => {}
+        }
+    }
+    // What the profile leaves out is no harm when it is there.
+    let Some(name) = closed.filter(|_| !settings.exclude.is_empty()) else { return Ok(sources) };
+    for source in sources {
+        // Gone before the strategy cleans up.
+        if let Source::Output { mut process, .. } = source {
+            process.kill().await?;
+        }
+    }
+    let plugin = part.plugin.name();
+    Err(Error::new(
+        ErrorKind::Config,
+        format!("nothing can be left out of `{name}`, which the plugin {plugin} offers as a whole"),
+    )
+    .hint("take `exclude` out of this [[part]], or have its strategy archive files"))
 }
 
 /// Do the work of `storing`, and have the strategy confirm all the while that what is read is what was captured.
@@ -338,16 +376,18 @@ fn object(file: String, role: ObjectRole, source: Option<String>, written: &Writ
 }
 
 /// A backup of nothing is the classic silent failure: a dump of zero bytes, a mount that is not there.
-fn refuse_empty(part: &str, stored: &Stored) -> Result<()> {
+fn refuse_empty(part: &LivePart<'_>, stored: &Stored) -> Result<()> {
     let archived = stored.sources.iter().filter(|source| source.form != SourceForm::Held);
     if stored.sources.is_empty()
         || (archived.clone().count() > 0 && archived.map(|source| source.bytes).sum::<u64>() == 0)
     {
-        return Err(Error::new(
-            ErrorKind::Damaged,
-            format!("part `{part}` is empty: not one byte of content was found"),
-        )
-        .hint("is the file system mounted, and is it the right directory or database?"));
+        let hint = if part.part.settings.excludes().is_empty() {
+            "is the file system mounted, and is it the right directory or database?"
+        } else {
+            "does `exclude` or the profile leave out everything? Is the file system mounted, and is it the right directory?"
+        };
+        let what = format!("part `{}` is empty: not one byte of content was found", part.name());
+        return Err(Error::new(ErrorKind::Damaged, what).hint(hint));
     }
     Ok(())
 }
@@ -355,6 +395,14 @@ fn refuse_empty(part: &str, stored: &Stored) -> Result<()> {
 fn record(part: &LivePart<'_>, snapshot: SnapshotRecord, stored: Stored) -> PartRecord {
     let plugin = &part.part.plugin;
     let info = &plugin.manifest().plugin;
+    let mut warnings: Vec<String> = stored.warnings.iter().map(ToString::to_string).collect();
+    let mut left_out = part.part.settings.left_out();
+    if let Some(left_out) = left_out.as_mut().filter(|_| !stored.sources.iter().any(|s| s.form == SourceForm::Tree))
+        && !left_out.globs.is_empty()
+    {
+        left_out.globs.clear();
+        warnings.push(WHOLE.to_owned());
+    }
     PartRecord {
         name: part.name().to_owned(),
         plugin: plugin.name().to_owned(),
@@ -366,8 +414,9 @@ fn record(part: &LivePart<'_>, snapshot: SnapshotRecord, stored: Stored) -> Part
         snapshot,
         sources: stored.sources,
         objects: stored.objects,
+        left_out,
         entries: stored.entries,
         changed: (&stored.changed).into(),
-        warnings: stored.warnings.iter().map(ToString::to_string).collect(),
+        warnings,
     }
 }

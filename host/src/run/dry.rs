@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::archiving;
 use super::check::{self, Found};
 use super::history::EarlierSets;
 use super::part::Purpose;
@@ -93,7 +94,8 @@ pub async fn dry_run(session: &Session) -> Result<Planned> {
             for part in &mut live {
                 let Some(snapshot) = part.snapshot.take() else { continue };
                 let snapshot = part.instance.finish(&snapshot).await?;
-                for source in part.instance.open(&snapshot).await? {
+                let sources = part.instance.open(&snapshot).await?;
+                for source in archiving::without(part.part, sources).await? {
                     let name = part.name().to_owned();
                     let suffix = session.format().await?.suffix();
                     let root = roots.join(" and ");
@@ -112,6 +114,9 @@ pub async fn dry_run(session: &Session) -> Result<Planned> {
                         }
                         Source::Held { id } => format!("leave `{id}` with its vendor"),
                     });
+                }
+                if let Some(left_out) = part.part.settings.left_out().filter(|left_out| !left_out.globs.is_empty()) {
+                    call(format!("leave out of `{}`: {}", part.name(), left_out.globs.join(", ")));
                 }
                 part.instance.close(&snapshot).await?;
             }

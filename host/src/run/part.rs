@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::prune::blocking;
 use super::session::Session;
 use crate::archive::set::SnapshotRecord;
+use crate::capability::manifest::Kind;
 use crate::capability::{FreezeRules, Gate, Mode, NoWitness, Rights, RightsRequest, Secret, Witness};
 use crate::config;
 use crate::error::{Error, ErrorKind, Result};
@@ -104,6 +105,7 @@ impl Part {
         let mut settings = settings.clone();
         settings.fit(plugin.schema().json());
         let values = plugin.schema().complete(&Value::Object(settings.config.clone())).map_err(within)?;
+        refuse_excludes_of_databases(&settings, &plugin).map_err(within)?;
         let mut secrets = BTreeMap::new();
         for (name, source) in &settings.secrets {
             if !plugin.manifest().secret.iter().any(|asked| asked.name == *name) {
@@ -227,6 +229,7 @@ impl Part {
                 instance: session.instance().to_owned(),
                 part: self.name().to_owned(),
                 config: self.values.clone(),
+                excludes: self.settings.excludes(),
                 gate: Arc::clone(&gate),
                 reporter: session.reporter.clone(),
                 limits: self.limits(),
@@ -241,6 +244,24 @@ impl Part {
             .await?;
         Ok(LivePart { part: self, instance, gate, snapshot: None })
     }
+}
+
+/// Half a database is none.
+fn refuse_excludes_of_databases(settings: &config::Part, plugin: &Plugin) -> Result<()> {
+    let kind = plugin.manifest().plugin.kind;
+    let key = match (settings.profile, settings.exclude.is_empty()) {
+        (Some(_), _) => "profile",
+        (None, false) => "exclude",
+        (None, true) => return Ok(()),
+    };
+    if !matches!(kind, Kind::Database | Kind::Search) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Config,
+        format!("`{key}` is for directories, and the plugin {} is for a {}", plugin.name(), kind.name()),
+    )
+    .hint(format!("take `{key}` out of this [[part]]")))
 }
 
 /// Where bkhost itself writes: what it is, and where.

@@ -2,7 +2,7 @@
 //!
 //! The manifest is read by `list`, retention and deep checks, which have no key. So what names content, or what a plugin
 //! alone understands and may name it, is taken out of it and put into an encrypted object of the part's own, its *notes*:
-//! the part's config, the snapshot's id and state, the names of sources and streams, the files that changed, and warnings
+//! the part's config, the snapshot's id and state, the names of sources and streams, what was left out, the files that changed, and warnings
 //! with file names in them. What stays in the clear: the instance's, host's and parts' names, the application's URL, the
 //! plugins and tools with their versions, times, sizes, counts, and the hashes of the encrypted bytes.
 //!
@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::prune::blocking;
 use super::session::Session;
-use crate::archive::set::{ObjectRecord, ObjectRole, PartRecord};
+use crate::archive::set::{LeftOut, ObjectRecord, ObjectRole, PartRecord};
 use crate::archive::{Control, Layers, SetId, read_stream};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::store::{Store, StoredSet};
@@ -42,6 +42,8 @@ pub(super) struct Notes {
     streams: BTreeMap<String, String>,
     changed: Vec<String>,
     warnings: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left_out: Option<LeftOut>,
 }
 
 impl Notes {
@@ -58,6 +60,7 @@ impl Notes {
                 .collect(),
             changed: std::mem::take(&mut part.changed.files),
             warnings: std::mem::replace(&mut part.warnings, warnings),
+            left_out: part.left_out.take(),
         }
     }
 
@@ -75,6 +78,7 @@ impl Notes {
         }
         part.changed.files = self.changed;
         part.warnings = self.warnings;
+        part.left_out = self.left_out;
     }
 
     /// As the content of an object.

@@ -176,6 +176,7 @@ impl Part {
         let gate = Gate::new(rights, reporter.clone(), Mode::Live, self.cancel.clone(), self.groups.clone());
         HOSTILE
             .instantiate(PartContext {
+                excludes: Vec::new(),
                 instance: "test".into(),
                 part: "home".into(),
                 config,

@@ -6,7 +6,7 @@
 use std::io::ErrorKind;
 
 use bkhost_sdk::mirror::{self, Copied, Pass};
-use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, archive, info, path, warn};
+use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, archive, config, info, path, warn};
 use serde::{Deserialize, Serialize};
 
 bkhost_sdk::export!(Directory);
@@ -84,9 +84,8 @@ impl Strategy for Directory {
             let some: Vec<_> = changed.iter().take(5).map(String::as_str).collect();
             warn!("{} files changed while they were copied: {}", changed.len(), some.join(", "));
         }
-        let Config { path, exclude } = &self.config;
-        let state =
-            State { path: path.clone(), exclude: exclude.clone(), entries, bytes, updated, removed, written, changed };
+        let path = self.config.path.clone();
+        let state = State { path, exclude: self.excludes(), entries, bytes, updated, removed, written, changed };
         let mut snapshot = Snapshot::copied(label, &fit(state))?;
         snapshot.bytes = Some(bytes);
         Ok(snapshot)
@@ -119,8 +118,13 @@ impl Strategy for Directory {
 }
 
 impl Directory {
+    /// What is left out: the part's own, and what the operator and the part's profile leave out of any strategy.
+    fn excludes(&self) -> Vec<String> {
+        self.config.exclude.iter().cloned().chain(config::excludes()).collect()
+    }
+
     fn copy(&self, pass: Pass) -> Result<Copied> {
-        mirror::copy(SOURCE, COPY, &self.config.exclude, pass)
+        mirror::copy(SOURCE, COPY, &self.excludes(), pass)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What would fail later.
 
-use bkhost_sdk::{Error, ErrorCode, Finding, Result, exec};
+use bkhost_sdk::{Error, ErrorCode, Finding, Result, config as host, exec};
 
 use crate::names::pool;
 use crate::properties::{self, absent};
@@ -19,6 +19,17 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Finding>> {
     }
     if config.archive == Archive::Stream {
         findings.push(streams(config)?);
+        if !host::excludes().is_empty() {
+            findings.push(
+                Finding::warning("streams", "hold whole datasets: nothing of what is excluded can be left out of them")
+                    .hint("set archive = \"files\""),
+            );
+        }
+    } else if (config.recursive || config.datasets.len() > 1) && !host::excludes().is_empty() {
+        findings.push(Finding::warning(
+            "exclude",
+            "patterns with a slash are relative to the root of each dataset: make a part of each that has its own",
+        ));
     }
     findings.extend(rights(config)?);
     let mut pools: Vec<_> = config.datasets.iter().map(|dataset| pool(dataset)).collect();

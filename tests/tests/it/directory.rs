@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bkhost_tests::{Bkhost, application_none, directory_part, listing, tool};
 
+use crate::excluded;
+
 fn sh(dir: &Path, script: &str) {
     let mut command = Command::new("bash");
     command.args(["-euc", script]).current_dir(dir);
@@ -127,6 +129,19 @@ fn what_is_excluded_is_not_in_the_set() {
     let to = bk.path("restored-2").display().to_string();
     bk.run(&["restore", &id, "--to", &to, "--confirm", bk.instance()]).ok();
     assert!(!bk.path("restored-2/deep").exists() && bk.path("restored-2/keep").exists());
+}
+
+#[test]
+fn excludes_ignored() {
+    let bk = Bkhost::new();
+    let home = bk.path("home");
+    excluded::home(&home);
+    bk.config(&[&application_none(), &excluded::directory(&home)]);
+    excluded::nothing_of_it_is_in_the_set(&bk, &home, |id| {
+        let to = bk.path("restored");
+        bk.run(&["restore", id, "--to", &to.display().to_string(), "--confirm", bk.instance()]).ok();
+        listing(&to)
+    });
 }
 
 #[test]

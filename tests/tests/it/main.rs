@@ -24,6 +24,7 @@ mod disks;
 mod drill;
 mod ebs;
 mod encryption;
+mod excluded;
 mod export;
 mod faults;
 mod freeze;

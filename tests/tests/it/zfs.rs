@@ -11,6 +11,8 @@ use bkhost_tests::{Bkhost, Running, Simulator, Zfs, application_none, listing, n
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::excluded;
+
 /// A part whose archive is streams, with these further keys.
 fn streams(zfs: &Zfs, datasets: &[&str], keys: &str) -> String {
     format!("{}archive = \"stream\"\n{keys}\n", zfs.part("home", datasets))
@@ -77,6 +79,29 @@ fn bytes(manifest: &Value) -> u64 {
 
 fn id(manifest: &Value) -> &str {
     manifest["id"].as_str().unwrap()
+}
+
+#[test]
+fn excludes_ignored() {
+    let zfs = zfs();
+    let bk = Bkhost::inside(zfs);
+    let dataset = zfs.create(bk.instance());
+    let files = zfs.files(&dataset);
+    excluded::home(&files);
+    bk.config(&[&application_none(), &excluded::dataset(&dataset)]);
+    excluded::nothing_of_it_is_in_the_set(&bk, &files, |id| {
+        let to = format!("{dataset}-restored");
+        restore(&bk, id, &to);
+        let listed = listing(&zfs.files(&to));
+        // In place, what was left out is there as it was.
+        let before = listing(&files);
+        std::fs::remove_dir_all(files.join("shared")).unwrap();
+        bk.run(&["restore", id, "--confirm", bk.instance()]).ok();
+        zfs.zfs(&["unmount", &dataset]);
+        zfs.zfs(&["mount", &dataset]);
+        assert_eq!(listing(&files), before);
+        listed
+    });
 }
 
 #[test]

@@ -124,6 +124,7 @@ pub(crate) mod tests {
                     content_bytes: 10,
                     blake3: blake3::hash(b"hello").to_hex().to_string(),
                 }],
+                left_out: None,
                 entries: 1,
                 changed: ChangedFiles::default(),
                 warnings: Vec::new(),

@@ -15,4 +15,8 @@ impl Host for State {
     async fn part(&mut self) -> wasmtime::Result<String> {
         Ok(self.part.clone())
     }
+
+    async fn excludes(&mut self) -> wasmtime::Result<Vec<String>> {
+        Ok(self.excludes.clone())
+    }
 }
