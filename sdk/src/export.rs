@@ -30,7 +30,7 @@ pub fn with<S: Strategy, T>(cell: &'static LocalKey<Cell<S>>, call: impl FnOnce(
 /// ```ignore
 /// bkhost_sdk::export!(Acme);
 /// bkhost_sdk::export!(Acme, manifest = "guests/acme.toml", schema = "guests/acme.schema.json"); // relative to the crate
-/// bkhost_sdk::export!(Acme: Verify + Drill); // what else it implements: bkhost_sdk::Verify, bkhost_sdk::Drill
+/// bkhost_sdk::export!(Acme: Verify + Drill); // what else it implements: the traits of `optional`
 /// ```
 #[macro_export]
 macro_rules! export {
@@ -129,6 +129,16 @@ macro_rules! export_optional {
 
         #[cfg(target_arch = "wasm32")]
         $crate::bindings_verify::export_guest_verify!(Exported with_types_in $crate::bindings_verify);
+    };
+    (Identity $strategy:ident) => {
+        impl $crate::bindings_identity::exports::bkhost::snapshot::identity::Guest for Exported {
+            fn identity() -> $crate::Result<::std::option::Option<::std::string::String>> {
+                $crate::with(&STRATEGY, |s: &mut $strategy| $crate::Identity::identity(s))
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings_identity::export_guest_identity!(Exported with_types_in $crate::bindings_identity);
     };
     (Drill $strategy:ident) => {
         impl $crate::bindings_drill::exports::bkhost::snapshot::drill::Guest for Exported {

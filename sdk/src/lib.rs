@@ -93,6 +93,18 @@ pub mod bindings_drill {
         with: { "bkhost:snapshot/types@0.1.0": crate::bindings::bkhost::snapshot::types },
     });
 }
+#[doc(hidden)]
+#[allow(missing_docs, unsafe_code, unreachable_pub, unused_qualifications, clippy::all, clippy::restriction)]
+pub mod bindings_identity {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "identifying",
+        pub_export_macro: true,
+        export_macro_name: "export_guest_identity",
+        default_bindings_module: "bkhost_sdk::bindings_identity",
+        with: { "bkhost:snapshot/types@0.1.0": crate::bindings::bkhost::snapshot::types },
+    });
+}
 pub mod config;
 pub mod digest;
 mod error;
@@ -120,7 +132,7 @@ pub use bindings::exports::bkhost::snapshot::strategy::{FileSource, OutputSource
 #[doc(hidden)]
 pub use export::{Cell, with};
 pub use frozen::{Frozen, can_freeze, freeze};
-pub use optional::{Drill, Verify};
+pub use optional::{Drill, Identity, Verify};
 pub use retry::retry;
 pub use snapshot::now;
 pub use strategy::Strategy;

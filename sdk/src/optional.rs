@@ -38,3 +38,14 @@ pub trait Drill: Strategy {
     /// Something of it is left.
     fn clear(&mut self) -> Result<()>;
 }
+
+/// A strategy whose system has a name of its own that is not its address.
+pub trait Identity: Strategy {
+    /// The identifier that the system gives itself. None: it has none, or none that can be asked for with this
+    /// configuration. Changes nothing. When it is another one than that of the backup, the host asks the operator before a
+    /// restore to the original place.
+    ///
+    /// # Errors
+    /// The system cannot be asked.
+    fn identity(&mut self) -> Result<Option<String>>;
+}

@@ -144,6 +144,9 @@ pub struct PartRecord {
     /// `[part.config]` with the plugin's defaults: enough to restore where the configuration is lost. Never a secret.
     #[serde(default)]
     pub config: Value,
+    /// The identifier that the system which was captured gives itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// What the plugin captured.
     pub snapshot: SnapshotRecord,
     /// What the plugin offered to archive.

@@ -29,7 +29,7 @@ use super::{
     Access, Argument, CallError, Code, Completed, HostPath, HttpTimeouts, Preopen, Process, ResponseBody, Rights,
     Witness,
 };
-use crate::report::{Event, Level, Reporter};
+use crate::report::{Event, Heartbeat, Level, Reporter};
 
 /// So many different denials are remembered: a guest must not fill the host's memory with them.
 const DENIALS: usize = 100;
@@ -137,7 +137,15 @@ impl Gate {
     /// # Errors
     /// `denied`, before anything ran; `timed-out`, `interrupted`: its group was killed and reaped.
     pub async fn run(&self, command: &str, arguments: &[Argument]) -> Result<Completed, CallError> {
-        self.audited(self.start(command, arguments, false).await)?.join().await
+        let mut process = self.audited(self.start(command, arguments, false).await)?;
+        let _beat = self.beat(&process);
+        process.join().await
+    }
+
+    /// Tells, until it is dropped, that this command is waited for.
+    #[must_use]
+    pub fn beat(&self, process: &Process) -> Heartbeat {
+        Heartbeat::start(&self.reporter, format!("part `{}`: `{}` to go on", self.rights.part(), process.call()))
     }
 
     /// Start a command and go on.
@@ -159,7 +167,9 @@ impl Gate {
         arguments: &[Argument],
         input: Box<dyn Read + Send>,
     ) -> Result<Completed, CallError> {
-        self.audited(self.start(command, arguments, true).await)?.feed(input).await
+        let mut process = self.audited(self.start(command, arguments, true).await)?;
+        let _beat = self.beat(&process);
+        process.feed(input).await
     }
 
     /// The directories the guest sees. A source that is denied or missing is left out; see [`Gate::missing`].

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::prune::KeepFlags;
+use super::prune::{Consent, KeepFlags};
 use crate::archive::OwnersBy;
 use crate::run::Depth;
 
@@ -321,6 +321,9 @@ pub(super) enum Command {
         /// Print what would go and why, and delete nothing
         #[arg(long)]
         dry_run: bool,
+        /// Who says so.
+        #[command(flatten)]
+        consent: Consent,
         /// What opens it.
         #[command(flatten)]
         keys: KeyArgs,

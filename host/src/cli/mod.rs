@@ -71,7 +71,7 @@ async fn dispatch(context: Context, command: Command) -> Result<ExitCode> {
     let counts = metrics::counts(&command);
     // What runs until it is told to end waits for nothing.
     let serves = matches!(command, Command::Guard { .. } | Command::Simulate { .. } | Command::FaultPoints);
-    let beat = (!serves).then(|| Heartbeat::around(&context.reporter(), "this command to end"));
+    let beat = (!serves).then(|| Heartbeat::around(&context.reporter(), 2, "this command to end"));
     let result = work(&context, command).await;
     drop(beat);
     if counts {
@@ -96,7 +96,10 @@ async fn work(context: &Context, command: Command) -> Result<ExitCode> {
         }
         Command::Export(args) => export::export(context, args).await,
         Command::Restore(args) => restore::restore(context, args).await,
-        Command::Prune { keep, dry_run, keys, place } => prune::prune(context, &keep, dry_run, &keys, &place).await,
+        Command::Prune { keep, dry_run, consent, keys, place } => {
+            let asked = if dry_run { None } else { Some(&consent) };
+            prune::prune(context, &keep, asked, &keys, &place).await
+        }
         Command::Keep { id, note, release: false, place } => keep::keep(context, &id, note, &place).await,
         Command::Keep { id, place, .. } | Command::Unkeep { id, place } => keep::release(context, &id, &place).await,
         Command::Copy { id, all: _, from, to, instance } => {

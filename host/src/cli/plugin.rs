@@ -33,6 +33,7 @@ pub(super) async fn plugin(context: &Context, what: &PluginCommand) -> Result<Ex
             "imports": plugin.imports(),
             "verifies": plugin.verifies(),
             "rehearses": plugin.rehearses(),
+            "identifies": plugin.identifies(),
             "config-schema": plugin.schema().json(),
             "grant": grant(&plugin, name),
         }))?;

@@ -1,15 +1,19 @@
 //! `bkhost prune`
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::args::{KeyArgs, Place};
+use super::confirm::confirmed;
 use super::context::Context;
 use super::output;
 use crate::config::Retention;
 use crate::error::{Error, ErrorKind, Result};
-use crate::run::{self, Pruned};
+use crate::run::{self, Pruned, Pruning, Session};
+use crate::store::Store;
+use crate::store::retention::Policy;
 use crate::units::Span;
 
 /// `[retention]` on the command line: a flag takes the place of the configuration's key.
@@ -60,38 +64,79 @@ impl KeepFlags {
     }
 }
 
+/// What has to be said before anything is deleted.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Consent {
+    /// The instance's name, instead of being asked for it
+    #[arg(long, value_name = "NAME")]
+    pub confirm: Option<String>,
+    /// Delete sets although they were made on another machine or of another application: the fingerprint of this one, as
+    /// the refusal tells it
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub accept_fingerprint: Option<String>,
+}
+
+/// Delete what the rules do not keep; without a consent only say what that is.
 pub(super) async fn prune(
     context: &Context,
     flags: &KeepFlags,
-    dry_run: bool,
+    consent: Option<&Consent>,
     keys: &KeyArgs,
     place: &Place,
 ) -> Result<ExitCode> {
     let opened = context.open(place, keys).await?;
     let session = context.session(opened.config_or_plain())?;
     let policy = flags.over(session.config.retention.clone())?.policy();
-    let mut failed = None;
-    for store in &opened.stores {
-        let pruned = match run::prune(&session, store, policy.clone(), dry_run).await {
-            Ok(pruned) => pruned,
-            // One that does not answer does not keep the others from being pruned.
-            Err(error) if opened.stores.len() > 1 && error.kind() == ErrorKind::Store => {
-                output::error(&error, false);
-                failed = failed.or(Some(error));
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        if opened.stores.len() > 1 && !context.global.json {
-            output::line(format!("In {}:", store.location()));
+    let work = Work { context, session: &session, stores: &opened.stores, policy };
+    let Some(consent) = consent else { return work.each(Pruning::DryRun).await };
+    let confirmed = |given| confirmed(session.instance(), "Delete these sets", "nothing was deleted", given);
+    if consent.confirm.is_none() && std::io::stdin().is_terminal() {
+        // Whoever is asked has to see what goes.
+        let code = work.each(Pruning::DryRun).await?;
+        confirmed(None)?;
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
         }
-        print(context, &pruned, dry_run)?;
-        failed = failed.or(pruned.failed.first().map(|(id, why)| {
-            let name = store.name();
-            Error::new(ErrorKind::Store, format!("set {id} could not be deleted from store `{name}`: {why}"))
-        }));
+    } else {
+        confirmed(consent.confirm.as_deref())?;
     }
-    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+    work.each(Pruning::Delete { accept: consent.accept_fingerprint.as_deref() }).await
+}
+
+struct Work<'a> {
+    context: &'a Context,
+    session: &'a Session,
+    stores: &'a [Store],
+    policy: Policy,
+}
+
+impl Work<'_> {
+    /// Prune one store after the other.
+    async fn each(&self, how: Pruning<'_>) -> Result<ExitCode> {
+        let several = self.stores.len() > 1;
+        let mut failed = None;
+        for store in self.stores {
+            let pruned = match run::prune(self.session, store, self.policy.clone(), how).await {
+                Ok(pruned) => pruned,
+                // One that does not answer does not keep the others from being pruned.
+                Err(error) if several && error.kind() == ErrorKind::Store => {
+                    output::error(&error, false);
+                    failed = failed.or(Some(error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if several && !self.context.global.json {
+                output::line(format!("In {}:", store.location()));
+            }
+            print(self.context, &pruned, matches!(how, Pruning::DryRun))?;
+            failed = failed.or(pruned.failed.first().map(|(id, why)| {
+                let name = store.name();
+                Error::new(ErrorKind::Store, format!("set {id} could not be deleted from store `{name}`: {why}"))
+            }));
+        }
+        failed.map_or(Ok(ExitCode::SUCCESS), Err)
+    }
 }
 
 fn print(context: &Context, pruned: &Pruned, dry_run: bool) -> Result<()> {

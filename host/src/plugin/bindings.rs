@@ -23,6 +23,17 @@ pub(super) mod verifying {
     });
 }
 
+/// What a plugin may export besides: the identifier of its system.
+pub(super) mod identifying {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "identifying",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: { "bkhost:snapshot/types": crate::plugin::bindings::bkhost::snapshot::types },
+    });
+}
+
 /// What a plugin may export besides: its rehearsal of a restore.
 pub(super) mod rehearsing {
     wasmtime::component::bindgen!({

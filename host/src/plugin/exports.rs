@@ -5,8 +5,8 @@ use std::ops::Deref;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 
-use super::bindings::{self, rehearsing, verifying};
-use super::imports::{DRILL, VERIFY, offers};
+use super::bindings::{self, identifying, rehearsing, verifying};
+use super::imports::{DRILL, IDENTITY, VERIFY, offers};
 use super::state::State;
 
 /// A component whose exports were looked up: ready to be instantiated.
@@ -15,6 +15,7 @@ pub(super) struct Compiled {
     strategy: bindings::PluginPre<State>,
     verify: bool,
     drill: bool,
+    identity: bool,
 }
 
 /// The exports of one instance.
@@ -22,6 +23,7 @@ pub(super) struct Bound {
     strategy: bindings::Plugin,
     pub(super) verify: Option<verifying::Verifying>,
     pub(super) drill: Option<rehearsing::Rehearsing>,
+    pub(super) identity: Option<identifying::Identifying>,
 }
 
 impl Compiled {
@@ -31,14 +33,17 @@ impl Compiled {
     /// One of them is not what the contract says.
     pub(super) fn new(linker: &Linker<State>, component: &Component, exports: &[String]) -> wasmtime::Result<Self> {
         let pre = linker.instantiate_pre(component)?;
-        let (verify, drill) = (offers(exports, VERIFY), offers(exports, DRILL));
+        let [verify, drill, identity] = [VERIFY, DRILL, IDENTITY].map(|interface| offers(exports, interface));
         if verify {
             verifying::VerifyingPre::new(pre.clone())?;
         }
         if drill {
             rehearsing::RehearsingPre::new(pre.clone())?;
         }
-        Ok(Self { strategy: bindings::PluginPre::new(pre)?, verify, drill })
+        if identity {
+            identifying::IdentifyingPre::new(pre.clone())?;
+        }
+        Ok(Self { strategy: bindings::PluginPre::new(pre)?, verify, drill, identity })
     }
 
     pub(super) fn engine(&self) -> &wasmtime::Engine {
@@ -52,6 +57,7 @@ impl Compiled {
             strategy: bindings::Plugin::new(&mut *store, &instance)?,
             verify: self.verify.then(|| verifying::Verifying::new(&mut *store, &instance)).transpose()?,
             drill: self.drill.then(|| rehearsing::Rehearsing::new(&mut *store, &instance)).transpose()?,
+            identity: self.identity.then(|| identifying::Identifying::new(&mut *store, &instance)).transpose()?,
         })
     }
 }

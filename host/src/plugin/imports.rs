@@ -11,6 +11,8 @@ const STRATEGY: &str = "bkhost:snapshot/strategy";
 pub(super) const VERIFY: &str = "bkhost:snapshot/verify";
 /// The optional interface of plugins that rehearse a restore.
 pub(super) const DRILL: &str = "bkhost:snapshot/drill";
+/// The optional interface of plugins whose system has an identifier of its own.
+pub(super) const IDENTITY: &str = "bkhost:snapshot/identity";
 /// The version of the contract this build speaks, without its patch level.
 const CONTRACT: &str = "0.1";
 
@@ -35,7 +37,7 @@ pub(super) fn offers(exports: &[String], interface: &str) -> bool {
 
 fn check_exports(exports: &[String]) -> Result<()> {
     for (interface, version) in exports.iter().map(|export| split(export)) {
-        if matches!(interface, VERIFY | DRILL) && !speaks(version) {
+        if matches!(interface, VERIFY | DRILL | IDENTITY) && !speaks(version) {
             return Err(other_version(interface, version));
         }
     }

@@ -29,6 +29,8 @@ use crate::report::Reporter;
 
 /// Handles that a guest may hold at once.
 const HANDLES: usize = 10_000;
+/// How long the identifier of a system may be, in bytes.
+const MAX_IDENTITY: usize = 256;
 /// How long a call that was cancelled may take to end by itself. A guest that computes ends at its next tick; what else
 /// it waits for is dropped.
 const GRACE: Duration = Duration::from_millis(100);
@@ -354,6 +356,30 @@ impl Instance {
             })
             .await?;
         self.believed("rehearse", reported).map(Some)
+    }
+
+    /// The identifier of the system that it works on. None: it has none.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended.
+    pub async fn identity(&mut self) -> Result<Option<String>> {
+        if !self.plugin.identifies() {
+            return Ok(None);
+        }
+        let told = self
+            .call(Call("identity", short), |store, b| {
+                Box::pin(async move {
+                    let Some(identity) = &b.identity else { return Err(wasmtime::Error::msg("it has no identity")) };
+                    identity.bkhost_snapshot_identity().call_identity(store).await
+                })
+            })
+            .await?;
+        match told {
+            Some(text) if text.is_empty() || text.len() > MAX_IDENTITY || text.contains(char::is_control) => {
+                Err(self.breached("identity", breach("an identifier that is empty, too long, or no text")))
+            }
+            told => Ok(told),
+        }
     }
 
     /// Remove what a rehearsal left at the vendor.

@@ -175,6 +175,12 @@ impl Plugin {
         imports::offers(&self.exports, imports::DRILL)
     }
 
+    /// Whether it can tell the identifier of its system (the contract's `identity`).
+    #[must_use]
+    pub fn identifies(&self) -> bool {
+        imports::offers(&self.exports, imports::IDENTITY)
+    }
+
     /// The size of its file, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {

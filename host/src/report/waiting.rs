@@ -33,10 +33,11 @@ impl Heartbeat {
         Self::with_patience(reporter, what.into(), EVERY)
     }
 
-    /// As [`Heartbeat::start`], for what surrounds others that know better what is waited for: they come first.
+    /// As [`Heartbeat::start`], for what surrounds others that know better what is waited for: they come first. `depth` is how
+    /// many there may be one inside the other.
     #[must_use]
-    pub fn around(reporter: &Reporter, what: impl Into<String>) -> Self {
-        Self::with_patience(reporter, what.into(), EVERY + EVERY / 10)
+    pub fn around(reporter: &Reporter, depth: u32, what: impl Into<String>) -> Self {
+        Self::with_patience(reporter, what.into(), EVERY + EVERY / 10 * depth)
     }
 
     fn with_patience(reporter: &Reporter, what: String, patience: Duration) -> Self {

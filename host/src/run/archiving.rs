@@ -411,6 +411,7 @@ fn record(part: &LivePart<'_>, snapshot: SnapshotRecord, stored: Stored) -> Part
         kind: info.kind.name().to_owned(),
         before: info.before.iter().map(|kind| kind.name().to_owned()).collect(),
         config: part.part.values.clone(),
+        identity: part.identity.clone(),
         snapshot,
         sources: stored.sources,
         objects: stored.objects,

@@ -45,7 +45,13 @@ pub(super) async fn findings(
     let work = live.iter_mut().map(|part| {
         let name = part.name().to_owned();
         let work = async move {
-            let found = part.instance.check().await?;
+            let mut found = part.instance.check().await?;
+            if found.iter().all(|finding| finding.severity != Severity::Failure) {
+                match part.instance.identity().await {
+                    Ok(identity) => part.identity = identity,
+                    Err(error) => found.push(unidentified(&error)),
+                }
+            }
             let name = part.name().to_owned();
             Ok(found.into_iter().map(|finding| Found { part: Some(name.clone()), finding }).collect::<Vec<_>>())
         };
@@ -54,6 +60,17 @@ pub(super) async fn findings(
     // A check that fails ends the run as a failure, and not as a cancel: only what is below the token is cancelled by it.
     all.extend(together(work, &cancel.child_token()).await?.into_iter().flatten());
     Ok(all)
+}
+
+/// The backup is none the worse for it: what is missing is a safeguard of the restore.
+fn unidentified(error: &Error) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        kind: error.kind(),
+        subject: "identifier".to_owned(),
+        message: format!("a restore will not notice that it works on another system than this one: {error}"),
+        hint: error.hint_text().map(str::to_owned),
+    }
 }
 
 /// Try each store. One that is not required and fails is a warning.

@@ -17,25 +17,59 @@ pub(super) struct Fingerprint {
     host: String,
     machine: Option<String>,
     url: Option<String>,
+    /// The identifiers that the systems of parts give themselves, where they are not those of the set: the part, then and now.
+    others: Vec<(String, String, String)>,
 }
 
 impl Fingerprint {
     /// Of this machine, and the application that is configured.
     pub(super) fn here(session: &Session) -> Self {
-        Self { host: host_name(), machine: machine(), url: url(session) }
+        Self { host: host_name(), machine: machine(), url: url(session), others: Vec::new() }
+    }
+
+    /// The system of this part is another one than that of the set.
+    pub(super) fn other_system(&mut self, part: &str, then: &str, now: &str) {
+        self.others.push((part.to_owned(), then.to_owned(), now.to_owned()));
     }
 
     /// What is typed to say that this one is meant.
     pub(super) fn short(&self) -> String {
-        let text = format!("{:?} {:?} {:?}", self.host, self.machine, self.url);
+        let text = format!("{:?} {:?} {:?} {:?}", self.host, self.machine, self.url, self.others);
         blake3::hash(text.as_bytes()).to_hex().chars().take(SHORT).collect()
     }
 
-    /// Whether a set was made here; else why not.
+    /// Whether the original place of a set is here.
     ///
     /// # Errors
-    /// `Conflict`, with what would allow it.
-    pub(super) fn of(&self, set: &SetManifest) -> Result<()> {
+    /// `Conflict`: what is different, and what would allow it.
+    pub(super) fn may_restore(&self, set: &SetManifest) -> Result<()> {
+        self.same(set, || format!("the original place of set {} is not here", set.id)).map_err(|error| {
+            error.hint(format!(
+                "restore to another place with --to; if this is where it belongs now, add {}",
+                self.acceptance()
+            ))
+        })
+    }
+
+    /// Whether a set is this instance's own to delete.
+    ///
+    /// # Errors
+    /// `Conflict`: what is different, and what would allow it.
+    pub(super) fn may_delete(&self, set: &SetManifest) -> Result<()> {
+        self.same(set, || format!("set {} was not made here", set.id)).map_err(|error| {
+            error.hint(format!(
+                "look whether this is the machine and the configuration that you mean; if the sets of the other one are to \
+                 go, add {}",
+                self.acceptance()
+            ))
+        })
+    }
+
+    fn acceptance(&self) -> String {
+        format!("--accept-fingerprint {}", self.short())
+    }
+
+    fn same(&self, set: &SetManifest, what: impl Fn() -> String) -> Result<()> {
         let made = &set.made_by;
         let elsewhere = match (&made.machine, &self.machine) {
             (Some(theirs), Some(ours)) => theirs != ours,
@@ -56,17 +90,13 @@ impl Fingerprint {
                 shown(&self.url)
             ));
         }
+        differences.extend(self.others.iter().map(|(part, then, now)| {
+            format!("part `{part}` was made of the system {then}, and the one that is configured here is {now}")
+        }));
         if differences.is_empty() {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::Conflict,
-            format!("the original place of set {} is not here: {}", set.id, differences.join("; ")),
-        )
-        .hint(format!(
-            "restore to another place with --to; if this is where it belongs now, add --accept-fingerprint {}",
-            self.short()
-        )))
+        Err(Error::new(ErrorKind::Conflict, format!("{}: {}", what(), differences.join("; "))))
     }
 }
 

@@ -85,6 +85,8 @@ pub struct LivePart<'a> {
     pub instance: Instance,
     /// Its gate: holds the children that the instance started.
     pub gate: Arc<Gate>,
+    /// The identifier that its system gave itself when it was checked.
+    pub identity: Option<String>,
     /// What it captured.
     pub snapshot: Option<SnapshotRecord>,
 }
@@ -242,7 +244,7 @@ impl Part {
                 },
             })
             .await?;
-        Ok(LivePart { part: self, instance, gate, snapshot: None })
+        Ok(LivePart { part: self, instance, gate, identity: None, snapshot: None })
     }
 }
 

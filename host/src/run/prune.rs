@@ -4,6 +4,7 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::fingerprint::Fingerprint;
 use super::in_use;
 use super::lease::Lease;
 use super::lock::InstanceLock;
@@ -15,8 +16,8 @@ use crate::archive::SetId;
 use crate::archive::set::{Consistency, PartRecord, SetManifest};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::Level;
-use crate::store::Store;
 use crate::store::retention::{Decision, Policy, decide, order};
+use crate::store::{SetEntry, Store};
 
 /// What became of the sets.
 #[derive(Debug, Default, Serialize)]
@@ -38,8 +39,9 @@ pub(super) async fn after_backup(session: &Session, parts: &[Part], stores: &Sto
     let policy = session.config.retention.policy();
     let mut failures = Vec::new();
     for target in stores.live() {
-        let failed = match prune(session, parts, &target.store, policy.clone(), false).await {
-            Ok(pruned) => pruned.failed.into_iter().next(),
+        // What an earlier machine of this instance made is its own too: whoever configured the run has said so.
+        let failed = match Decided::make(session, &target.store, &policy).await {
+            Ok(decided) => decided.carry_out(session, parts, &target.store).await.failed.into_iter().next(),
             Err(error) => {
                 failures.push(error);
                 continue;
@@ -53,71 +55,107 @@ pub(super) async fn after_backup(session: &Session, parts: &[Part], stores: &Sto
     failures.into_iter().next().map_or(Ok(()), Err)
 }
 
-/// As [`prune`], for a caller that does not hold the instance's lock.
+/// Whether anything is deleted by a prune that somebody asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Pruning<'a> {
+    /// Only say what would go.
+    DryRun,
+    /// Delete it.
+    Delete {
+        /// The fingerprint that the operator typed: what was made elsewhere goes too.
+        accept: Option<&'a str>,
+    },
+}
+
+/// Prune because somebody asks for it, who may be on the wrong machine.
 ///
 /// # Errors
-/// As [`prune`]; `Busy` if a run or a restore is under way.
-pub async fn prune_instance(session: &Session, store: &Store, policy: Policy, dry_run: bool) -> Result<Pruned> {
+/// If the store cannot be listed; `Busy` if a run or a restore is under way; `Conflict` if a set that would go was made on
+/// another machine or of another application. A set that cannot be deleted is told in the result.
+pub async fn prune_instance(session: &Session, store: &Store, policy: Policy, how: Pruning<'_>) -> Result<Pruned> {
     let _lock = InstanceLock::take(session.dirs.instance(), "prune")?;
     let parts = session.parts().await?;
-    if dry_run {
-        return prune(session, &parts, store, policy, true).await;
-    }
+    let Pruning::Delete { accept } = how else {
+        let decided = Decided::make(session, store, &policy).await?;
+        if let Err(error) = decided.made_here(session) {
+            session.reporter.message(Level::Warning, None, format!("this would be refused: {error}"));
+        }
+        return Ok(Pruned { decisions: decided.decisions, ..Pruned::default() });
+    };
     let lease = Lease::take(session, store, "prune").await?;
-    let result = prune(session, &parts, store, policy, false).await;
+    let result = async {
+        let decided = Decided::make(session, store, &policy).await?;
+        let accepted = accept.is_some_and(|typed| typed == Fingerprint::here(session).short());
+        if !accepted {
+            decided.made_here(session)?;
+        }
+        Ok(decided.carry_out(session, &parts, store).await)
+    };
+    let result = result.await;
     lease.release().await;
     result
 }
 
-/// Delete the sets that the policy does not keep; with `dry_run` only say which.
-///
-/// # Errors
-/// If the store cannot be listed. A set that cannot be deleted is told in the result.
-pub(super) async fn prune(
-    session: &Session,
-    parts: &[Part],
-    store: &Store,
-    policy: Policy,
-    dry_run: bool,
-) -> Result<Pruned> {
-    let instance = session.instance().to_owned();
-    let sets = {
-        let store = store.clone();
-        let (sets, skipped) = blocking(move || Ok((store.list(&instance)?, store.records(&instance)?.skipped))).await?;
+/// What a store has, and what becomes of it.
+struct Decided {
+    sets: Vec<SetEntry>,
+    decisions: Vec<Decision>,
+}
+
+impl Decided {
+    /// # Errors
+    /// If the store cannot be listed.
+    async fn make(session: &Session, store: &Store, policy: &Policy) -> Result<Self> {
+        let (instance, listed) = (session.instance().to_owned(), store.clone());
+        let (sets, skipped) =
+            blocking(move || Ok((listed.list(&instance)?, listed.records(&instance)?.skipped))).await?;
         for skipped in skipped {
             let text = format!("{} stays, and is not looked at: {}", skipped.path, skipped.why);
             session.reporter.message(Level::Warning, None, text);
         }
-        sets
-    };
-    let uses = in_use::uses(store, session.instance()).await?;
-    let mut pruned = Pruned { decisions: decide(&sets, &uses, &policy), ..Pruned::default() };
-    if dry_run {
-        return Ok(pruned);
+        let uses = in_use::uses(store, session.instance()).await?;
+        let decisions = decide(&sets, &uses, policy);
+        Ok(Self { sets, decisions })
     }
-    in_use::clear(store, session.instance()).await;
-    for id in order(&sets, &pruned.decisions) {
-        let Some(manifest) = sets.iter().find(|set| set.id == id).and_then(|set| set.manifest()) else { continue };
-        let left =
-            sets.iter().find(|set| set.needs.contains(&id) && pruned.failed.iter().any(|(left, _)| *left == set.id));
-        let deleted = match left {
-            Some(left) => Err(Error::new(ErrorKind::Store, format!("set {} builds on it, and stays too", left.id))),
-            None => delete_unused(session, parts, store, manifest).await,
-        };
-        match deleted {
-            Ok(()) => {
-                session.reporter.message(Level::Info, None, format!("set {id} deleted"));
-                pruned.deleted.push(id);
-            }
-            Err(error) => {
-                // What to do about it belongs to it: this is all that is told of it.
-                let why = error.hint_text().map_or_else(|| error.to_string(), |hint| format!("{error} ({hint})"));
-                session.reporter.message(Level::Warning, None, format!("set {id} stays: {why}"));
-                pruned.failed.push((id, why));
+
+    fn manifest(&self, id: &SetId) -> Option<&SetManifest> {
+        self.sets.iter().find(|set| set.id == *id).and_then(|set| set.manifest())
+    }
+
+    /// # Errors
+    /// A set that would go was made elsewhere.
+    fn made_here(&self, session: &Session) -> Result<()> {
+        let here = Fingerprint::here(session);
+        let go = order(&self.sets, &self.decisions);
+        go.iter().filter_map(|id| self.manifest(id)).try_for_each(|manifest| here.may_delete(manifest))
+    }
+
+    /// Delete what is to go.
+    async fn carry_out(self, session: &Session, parts: &[Part], store: &Store) -> Pruned {
+        in_use::clear(store, session.instance()).await;
+        let (mut deleted, mut failed): (Vec<SetId>, Vec<(SetId, String)>) = (Vec::new(), Vec::new());
+        for id in order(&self.sets, &self.decisions) {
+            let Some(manifest) = self.manifest(&id) else { continue };
+            let needs = |left: &SetId| self.sets.iter().any(|set| set.id == *left && set.needs.contains(&id));
+            let result = match failed.iter().find(|(left, _)| needs(left)) {
+                Some((left, _)) => Err(Error::new(ErrorKind::Store, format!("set {left} builds on it, and stays too"))),
+                None => delete_unused(session, parts, store, manifest).await,
+            };
+            match result {
+                Ok(()) => {
+                    session.reporter.message(Level::Info, None, format!("set {id} deleted"));
+                    deleted.push(id);
+                }
+                Err(error) => {
+                    // What to do about it belongs to it: this is all that is told of it.
+                    let why = error.hint_text().map_or_else(|| error.to_string(), |hint| format!("{error} ({hint})"));
+                    session.reporter.message(Level::Warning, None, format!("set {id} stays: {why}"));
+                    failed.push((id, why));
+                }
             }
         }
+        Pruned { decisions: self.decisions, deleted, failed }
     }
-    Ok(pruned)
 }
 
 /// Delete a set that nobody reads.

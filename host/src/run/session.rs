@@ -111,7 +111,7 @@ impl Session {
     pub async fn phase<T>(&self, phase: Phase, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.reporter.event(&Event::PhaseStarted { phase });
         let start = std::time::Instant::now();
-        let beat = Heartbeat::start(&self.reporter, format!("the phase {} to end", phase.name()));
+        let beat = Heartbeat::around(&self.reporter, 1, format!("the phase {} to end", phase.name()));
         let result = work.await;
         drop(beat);
         let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);

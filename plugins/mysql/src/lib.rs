@@ -22,15 +22,16 @@ mod version;
 
 use std::fmt;
 
-use bkhost_sdk::{Archived, Drill, Error, Finding, Result, Snapshot, Source, Strategy, Verify};
+use bkhost_sdk::{Archived, Drill, Error, Finding, Identity, Result, Snapshot, Source, Strategy, Verify};
 use serde::{Deserialize, Serialize};
 
 use answers::Position;
 use logical::Logical;
 use physical::Physical;
+use server::Server;
 use version::Flavor;
 
-bkhost_sdk::export!(Mysql: Verify + Drill);
+bkhost_sdk::export!(Mysql: Verify + Drill + Identity);
 
 /// `[part.config]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -206,6 +207,20 @@ impl Verify for Mysql {
             Method::Dump => proof::dump(&snapshot.state()?, archived),
             Method::Physical => physical::verify(archived),
         }
+    }
+}
+
+impl Identity for Mysql {
+    /// What MySQL and newer MariaDB call themselves. The files of a whole server are restored where none runs that could be
+    /// asked.
+    fn identity(&mut self) -> Result<Option<String>> {
+        if self.config.method == Method::Physical {
+            return Ok(None);
+        }
+        let client = version::ask("client-version")?;
+        let server = Server::open(&self.config, client.flavor, "session")?;
+        let ids = ["server_uuid", "server_uid"].map(|name| server.variable(name).to_owned());
+        Ok(ids.into_iter().find(|id| !id.is_empty()))
     }
 }
 

@@ -14,14 +14,14 @@ mod session;
 mod verify;
 
 use bkhost_sdk::{
-    Archived, Error, ErrorCode, Finding, Result, Snapshot, Source, Strategy, debug, exec, path, staging, warn,
+    Archived, Error, ErrorCode, Finding, Identity, Result, Snapshot, Source, Strategy, debug, exec, path, staging, warn,
 };
 use serde::{Deserialize, Serialize};
 
 use answers::{Facts, Point};
 use session::{Held, Rows};
 
-bkhost_sdk::export!(Postgresql: Verify + Drill);
+bkhost_sdk::export!(Postgresql: Verify + Drill + Identity);
 
 /// The rows of all tables, beside the dumps.
 const ROWS: &str = "rows.json";
@@ -150,6 +150,14 @@ struct Postgresql {
     sessions: Vec<Held>,
     /// Something may still run at the server for this run.
     busy: bool,
+}
+
+impl Identity for Postgresql {
+    /// The identifier that `initdb` gave the cluster; a standby has that of its primary.
+    fn identity(&mut self) -> Result<Option<String>> {
+        let output = exec::run("identity", &[])?.ok().map_err(check::explain)?;
+        Ok(Some(output.first_line().trim().to_owned()))
+    }
 }
 
 impl Strategy for Postgresql {

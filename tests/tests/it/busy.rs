@@ -14,7 +14,7 @@ fn the_second_is_told_at_once() {
     bk.config(&[&bk.application(&simulator, ""), &directory_part("home", &bk.path("home"))]);
     let mut first = bk.spawn(&["run", "--json"]);
     first.reaches("drain");
-    for args in [&["run"][..], &["prune", "--keep-last", "1"], &["recover"]] {
+    for args in [&["run"][..], &["prune", "--confirm", bk.instance(), "--keep-last", "1"], &["recover"]] {
         let start = Instant::now();
         bk.run(args).fails(10, &["another bkhost works on this instance: backup", "process", "wait for it"]);
         assert!(start.elapsed() < Duration::from_secs(2), "{args:?}");

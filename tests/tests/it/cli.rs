@@ -27,7 +27,7 @@ fn every_command_speaks_json() {
     assert_eq!(json(&["verify", "--all"])["verified"][0]["id"], id);
     let to = bk.path("restored").display().to_string();
     assert_eq!(json(&["restore", id, "--to", &to, "--confirm", bk.instance()])["id"], id);
-    assert!(json(&["prune", "--keep-last", "1"])["decisions"].is_array());
+    assert!(json(&["prune", "--confirm", bk.instance(), "--keep-last", "1"])["decisions"].is_array());
     assert_eq!(json(&["recover"])["recovered"].as_array().unwrap().len(), 0);
     assert_eq!(json(&["plugin", "inspect", "directory"])["shipped"], true);
     let schema = bk.run(&["config", "schema"]).ok();

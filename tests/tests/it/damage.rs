@@ -256,7 +256,7 @@ fn the_manifest() {
         assert!(bk.run(&["show", "latest"]).ok().stdout.contains(&other), "{what}");
         let all = bk.run(&["verify", "--all"]).fails(8, &["1 of 2 sets are damaged", &id]);
         assert!(all.stdout.contains(&other), "the good one is verified all the same: {all}");
-        bk.run(&["prune", "--keep-last", "1"]).ok();
+        bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
         assert_eq!(bk.list().len(), 2, "neither goes: {what}");
         std::fs::write(&path, &good).unwrap();
     }

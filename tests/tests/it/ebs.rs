@@ -209,7 +209,7 @@ fn a_whole_story_with_signatures_that_are_checked() {
     assert_eq!(account.snapshots().len(), 4);
     let gone = account.of_run(&bk, &second).remove(0);
     aws.call("ec2", "DeleteSnapshot", &[("SnapshotId", &gone)]);
-    account.run(&bk, &["prune", "--keep-last", "1"]).ok();
+    account.run(&bk, &["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(account.snapshots(), account.of_run(&bk, &third));
 }
 
@@ -297,7 +297,7 @@ fn retention_never_keeps_failed_snapshots_and_deletes_good_ones() {
     assert_eq!(account.snapshots(), kept, "the failed ones are gone, the good one is here");
     account.run(&bk, &in_place(&bk, &good)).refused(&["none to restore from"]);
     account.aws.heal();
-    account.run(&bk, &["prune", "--keep-last", "1"]).ok();
+    account.run(&bk, &["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(account.snapshots(), kept);
     let better = account.backup(&bk);
     assert_eq!(account.snapshots(), account.of_run(&bk, &better));

@@ -330,8 +330,8 @@ fn a_chain_of_increments_without_a_key() {
     assert_eq!(third["parts"][0]["snapshot"]["base"], serde_json::Value::Null);
     assert!(outcome.stdout.contains("no notes of its own"), "{outcome}");
     assert_eq!(zfs.snapshots(&dataset).len(), 3, "nothing that is still needed was deleted");
-    bk.run(&["prune", "--keep-last", "1"]).fails(7, &["no notes of its own"]);
-    bk.run(&["prune", "--keep-last", "1", "--identity", identity.to_str().unwrap()]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).fails(7, &["no notes of its own"]);
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1", "--identity", identity.to_str().unwrap()]).ok();
     assert_eq!(zfs.snapshots(&dataset).len(), 1);
     assert_eq!(bk.list().len(), 1);
 }

@@ -62,7 +62,7 @@ fn the_tool_had_deleted_old_backups() {
     let second = bk.backup_id();
     std::fs::write(bk.set(&second).join("home.tar.zst"), "damaged").unwrap();
     configure(&bk, "keep-last = 1");
-    bk.run(&["prune"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance()]).ok();
     assert_eq!(ids(&bk), [first.clone(), second.clone()]);
     let third = bk.backup_id();
     assert_eq!(ids(&bk), [second.clone(), third.clone()], "the proved one takes its place, and not before");
@@ -75,7 +75,7 @@ fn the_tool_had_deleted_old_backups() {
     assert_eq!(ids(&bk), [&second, &fourth, &fifth, &sixth].map(String::clone));
     let dry = bk.run(&["prune", "--keep-last", "1", "--keep-proved-min", "1", "--dry-run"]).ok();
     assert!(dry.stdout.contains(&format!("goes   {fourth}  kept by none of keep-last 1")), "{dry}");
-    bk.run(&["prune", "--keep-proved-min", "0"]).fails(2, &["keep-proved-min"]);
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-proved-min", "0"]).fails(2, &["keep-proved-min"]);
 }
 
 #[test]
@@ -108,9 +108,10 @@ fn days_weeks_and_months() {
     assert_eq!(prune(&["--keep-within", "4h", "--keep-proved-min", "4"]), "-KKKK");
     // The same in another place, where the second of January has not come yet.
     assert_eq!(prune(&["--keep-daily", "2", "--set", "retention.time-zone=America/New_York"]), "-K--K");
-    at("2026-01-02 02:00:00", bk.command(&["prune", "--keep-monthly", "2"])).ok();
+    at("2026-01-02 02:00:00", bk.command(&["prune", "--confirm", bk.instance(), "--keep-monthly", "2"])).ok();
     assert_eq!(ids(&bk), [sets[1].clone(), sets[4].clone()]);
-    bk.run(&["prune", "--keep-within", "soon"]).fails(3, &["--keep-within", "is no duration"]);
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-within", "soon"])
+        .fails(3, &["--keep-within", "is no duration"]);
 }
 
 /// A run by a clock that was years ahead takes nobody's place, and one that was set back does not either.
@@ -121,7 +122,7 @@ fn a_clock_that_jumps_makes_no_good_set_go() {
     let future = backup_at(&bk, "2099-01-01 00:00:00");
     assert_eq!(ids(&bk), [good[0].clone(), good[1].clone(), future.clone()], "the others are not old for it");
     configure(&bk, "keep-last = 2");
-    bk.run(&["prune"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance()]).ok();
     assert_eq!(ids(&bk).len(), 3, "it does not count");
     let next = bk.backup_id();
     assert!(next > future, "ids stay in the order of the runs");
@@ -147,7 +148,7 @@ fn pins() {
     let good = std::fs::read(&record).unwrap();
     std::fs::write(&record, &good[..good.len() / 2]).unwrap();
     std::fs::write(records.join("notes.txt"), "mine").unwrap();
-    let pruned = bk.run(&["prune"]).ok();
+    let pruned = bk.run(&["prune", "--confirm", bk.instance()]).ok();
     assert!(pruned.stdout.contains("cannot be read, and may be a pin"), "{pruned}");
     assert!(pruned.stderr.contains("notes.txt"), "{pruned}");
     std::fs::write(&record, &good).unwrap();
@@ -156,7 +157,7 @@ fn pins() {
     let again = bk.run(&["unkeep", &first]).ok();
     assert!(again.stdout.contains("was not pinned"), "{again}");
     bk.run(&["keep", "latest"]).ok();
-    bk.run(&["prune"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance()]).ok();
     assert_eq!(ids(&bk), [second.as_str()]);
     bk.run(&["keep", &first]).fails(13, &[&first]);
     bk.run(&["unkeep", &first]).fails(13, &[&first]);
@@ -167,10 +168,10 @@ fn pins() {
     let third = bk.backup_id();
     bk.run(&["unkeep", &second]).ok();
     std::fs::write(records.join(format!("{second}.verify.{}.json", "20260101T000000000Z")), "garbage").unwrap();
-    bk.run(&["prune", "--keep-last", "1"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(ids(&bk), [second.clone(), third.clone()], "a record of it cannot be read");
     std::fs::remove_file(records.join(format!("{second}.verify.20260101T000000000Z.json"))).unwrap();
-    bk.run(&["prune"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance()]).ok();
     assert_eq!(ids(&bk), [third]);
     let left: Vec<_> = std::fs::read_dir(&records).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["notes.txt"]);
@@ -193,7 +194,7 @@ fn a_set_in_use_stays() {
     reader.signal(Signal::STOP);
     assert!(reader.runs() && marked() == 1, "it was too quick for this test");
     let elsewhere = bk.path("another-state").display().to_string();
-    let pruned = bk.run(&["--state", &elsewhere, "prune", "--keep-last", "1"]).ok();
+    let pruned = bk.run(&["--state", &elsewhere, "prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert!(pruned.stdout.contains(&format!("stays  {first}  in use: verify, process {}", reader.pid())), "{pruned}");
     // It is killed, and its mark is nobody's any more.
     reader.signal(Signal::KILL);
@@ -205,11 +206,11 @@ fn a_set_in_use_stays() {
     let theirs = text.replace("\"machine\":\"", "\"machine\":\"another ");
     assert_ne!(text, theirs);
     std::fs::write(&mark, &theirs).unwrap();
-    let pruned = bk.run(&["prune", "--keep-last", "1"]).ok();
+    let pruned = bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert!(pruned.stdout.contains(&format!("stays  {first}  in use: verify")), "{pruned}");
     let token = mark.file_name().unwrap().to_str().unwrap().split('.').nth(1).unwrap().to_owned();
     std::fs::rename(&mark, marks.join(format!("{first}.{token}.20200101T000000Z.json"))).unwrap();
-    bk.run(&["prune", "--keep-last", "1"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(ids(&bk), [second.as_str()]);
     assert_eq!(marked(), 0, "what was forgotten is cleared away");
     // Somebody deletes it: a reader does not begin.

@@ -36,7 +36,8 @@ fn the_second_host_is_told_at_once() {
     let mut first = bk.spawn(&["run", "--json"]);
     first.reaches("drain");
     let elsewhere = bk.path("another-state").display().to_string();
-    for args in [&["--state", &elsewhere, "run"][..], &["--state", &elsewhere, "prune", "--keep-last", "1"]] {
+    let prune = ["--state", &elsewhere, "prune", "--confirm", bk.instance(), "--keep-last", "1"];
+    for args in [&["--state", &elsewhere, "run"][..], &prune] {
         let start = Instant::now();
         bk.run(args).fails(10, &["another host works on this instance", "backup", "wait for it"]);
         assert!(start.elapsed() < Duration::from_secs(5), "{args:?}");

@@ -480,7 +480,7 @@ fn together() {
     }
     // What was kept of a volume that this configuration does not name goes by one that does.
     config(&["vg0/a", "vg0/b"]);
-    bk.run(&["prune"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance()]).ok();
     assert_eq!(ours(), [""; 0]);
 
     // The application is down for as long, however much there is.

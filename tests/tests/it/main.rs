@@ -51,6 +51,7 @@ mod s3;
 mod services;
 mod several;
 mod signals;
+mod silent;
 mod stores;
 mod third_party;
 mod zero_downtime;

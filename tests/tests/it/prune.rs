@@ -35,7 +35,7 @@ fn prune_deletes_old_sets_and_their_own_snapshots_only() {
     assert_eq!(zfs.snapshots(&dataset).len(), 10);
 
     // 0 keeps all.
-    bk.run(&["prune", "--keep-last", "0"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "0"]).ok();
     assert_eq!(ids(&bk).len(), 4);
     // A dry run says what would go, and nothing goes.
     let would = bk.run(&["prune", "--keep-last", "2", "--dry-run"]).ok();
@@ -43,7 +43,7 @@ fn prune_deletes_old_sets_and_their_own_snapshots_only() {
     assert!(would.stdout.contains("Nothing was deleted"), "{would}");
     assert_eq!(ids(&bk).len(), 4);
 
-    bk.run(&["prune", "--keep-last", "2"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "2"]).ok();
     assert_eq!(ids(&bk), [sets[3].clone(), sets[2].clone()]);
     assert_eq!(bk.stored(), [sets[2].clone(), sets[3].clone()], "no directory is left of a set that went");
     let label = |id: &String| format!("bkhost-{instance}-{id}");
@@ -55,7 +55,7 @@ fn prune_deletes_old_sets_and_their_own_snapshots_only() {
     let object = bk.set(&sets[3]).join("home.tar.zst");
     let bytes = std::fs::read(&object).unwrap();
     std::fs::write(&object, &bytes[..bytes.len() - 1]).unwrap();
-    bk.run(&["prune", "--keep-last", "1"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(ids(&bk), [sets[3].clone(), sets[2].clone()], "the last proved one stays, and the damaged one too");
     assert_eq!(zfs.snapshots(&dataset), expected);
 }
@@ -88,16 +88,17 @@ fn prune_will_not_forget_a_snapshot() {
     // Without the part, nobody could delete its snapshot.
     std::fs::create_dir(bk.path("d")).unwrap();
     bk.config(&[&application_none(), &directory_part("other", &bk.path("d"))]);
-    bk.run(&["prune", "--keep-last", "1"]).fails(7, &[&sets[0], "not configured", "would stay for ever"]);
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"])
+        .fails(7, &[&sets[0], "not configured", "would stay for ever"]);
     assert_eq!((ids(&bk).len(), zfs.snapshots(&dataset).len()), (2, 2));
     // A held snapshot is said, and stays with its set.
     bk.config(&[&application_none(), &zfs.part("home", &[&dataset])]);
     let held = format!("{dataset}@bkhost-{}-{}", bk.instance(), sets[0]);
     zfs.zfs(&["hold", "keep", &held]);
-    bk.run(&["prune", "--keep-last", "1"]).fails(7, &["is held"]);
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).fails(7, &["is held"]);
     assert_eq!((ids(&bk).len(), zfs.snapshots(&dataset).len()), (2, 2));
     zfs.zfs(&["release", "keep", &held]);
-    bk.run(&["prune", "--keep-last", "1"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!((ids(&bk), zfs.snapshots(&dataset).len()), (vec![sets[1].clone()], 1));
 }
 
@@ -112,16 +113,16 @@ fn a_snapshot_goes_with_the_last_copy_of_its_set() {
     bk.config_for(&[&application_none(), &zfs.part("home", &[&dataset])], &[&one, &two]);
     let (first, second) = (bk.backup_id(), bk.backup_id());
     let label = |id: &String| format!("bkhost-{}-{id}", bk.instance());
-    bk.run(&["prune", "--keep-last", "1", "--store", "one"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1", "--store", "one"]).ok();
     assert!(!bk.path("one").join(bk.instance()).join(&first).exists());
     assert_eq!(zfs.snapshots(&dataset), [label(&first), label(&second)]);
     // Whether a store has it that is not there is not known: nothing is lost.
     std::fs::rename(bk.path("one"), bk.path("away")).unwrap();
     std::fs::write(bk.path("one"), "").unwrap();
-    bk.run(&["prune", "--keep-last", "1", "--store", "two"]).fails(7, &["store `one`"]);
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1", "--store", "two"]).fails(7, &["store `one`"]);
     assert_eq!(zfs.snapshots(&dataset), [label(&first), label(&second)]);
     std::fs::remove_file(bk.path("one")).unwrap();
     std::fs::rename(bk.path("away"), bk.path("one")).unwrap();
-    bk.run(&["prune", "--keep-last", "1"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(zfs.snapshots(&dataset), [label(&second)]);
 }

@@ -350,7 +350,7 @@ fn what_is_published_stays_as_it_is() {
     for (key, hash) in &before {
         assert_eq!(after.get(key), Some(hash), "{key}");
     }
-    bk.run(&["prune", "--keep-last", "1"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(bk.list(), [(second.clone(), "proved".to_owned())]);
     let kept = bucket.objects();
     assert!(kept.keys().all(|key| !key.contains(&first)), "{kept:?}");

@@ -186,10 +186,10 @@ fn killed_between_the_two() {
 fn each_is_pruned_by_itself() {
     let (bk, bucket) = world(100, "");
     let (first, second) = (bk.backup_id(), bk.backup_id());
-    bk.run(&["prune", "--keep-last", "1", "--store", "there"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1", "--store", "there"]).ok();
     assert_eq!(states(&bk, &first), proved(&["here"]));
     assert_eq!(states(&bk, &second), proved(&["here", "there"]));
-    bk.run(&["prune", "--keep-last", "1"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(states(&bk, &first), []);
     assert_eq!(here(&bk), bucket.objects());
 }
@@ -200,10 +200,10 @@ fn a_pinned_set_stays_in_each() {
     let (bk, _bucket) = world(100, "");
     let (first, second) = (bk.backup_id(), bk.backup_id());
     bk.run(&["keep", &first]).ok();
-    bk.run(&["prune", "--keep-last", "1"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(states(&bk, &first), proved(&["here", "there"]));
     bk.run(&["keep", &first, "--release"]).ok();
-    bk.run(&["prune", "--keep-last", "1"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(states(&bk, &first), []);
     assert_eq!(states(&bk, &second), proved(&["here", "there"]));
 }

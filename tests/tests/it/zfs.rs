@@ -194,7 +194,7 @@ fn foreign_zfs_snapshots_destroyed() {
     zfs.zfs(&["snapshot", &format!("{later}@{}", label(&bk, &sets[0]))]);
 
     // What the last set builds on stays, and it is said why.
-    let pruned = bk.run(&["prune", "--keep-last", "1"]).ok();
+    let pruned = bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     for (older, newer) in [(0, 1), (1, 2)] {
         let line = format!("stays  {}  kept by none of keep-last 1, but set {} builds on it", sets[older], sets[newer]);
         assert!(pruned.stdout.contains(&line), "{line}\n{pruned}");
@@ -209,7 +209,7 @@ fn foreign_zfs_snapshots_destroyed() {
     let full = bk.backup_id();
     let held = format!("{kid}@{}", label(&bk, &sets[1]));
     zfs.zfs(&["hold", "mine", &held]);
-    let failed = bk.run(&["prune", "--keep-last", "1"]).fails(7, &[&sets[1], "is held"]);
+    let failed = bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).fails(7, &[&sets[1], "is held"]);
     assert!(failed.stdout.contains("1 deleted"), "{failed}");
     // The chain is deleted from its end: what is left of it still restores.
     let left: Vec<String> = bk.list().into_iter().map(|(id, _)| id).collect();
@@ -218,10 +218,11 @@ fn foreign_zfs_snapshots_destroyed() {
     zfs.zfs(&["release", "mine", &held]);
     let clone = zfs.name(&format!("{}-clone", bk.instance()));
     zfs.zfs(&["clone", &held, &clone]);
-    bk.run(&["prune", "--keep-last", "1"]).fails(7, &[&sets[1], "dependent clones", "promote the clone"]);
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"])
+        .fails(7, &[&sets[1], "dependent clones", "promote the clone"]);
     assert_eq!(bk.list().len(), 3);
     zfs.destroy(&clone);
-    bk.run(&["prune", "--keep-last", "1"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(bk.list(), [(full.clone(), "proved".to_owned())]);
     for name in [&dataset, &kid] {
         assert_eq!(zfs.snapshots(name), ["manual".to_owned(), look_alike.clone(), label(&bk, &full)]);
@@ -452,7 +453,7 @@ fn a_tree_as_streams() {
     assert_eq!(told(&format!("{two}/off"), "canmount"), "off");
     let place = told(&format!("{two}/with space"), "mountpoint");
     assert!(place.ends_with("-two/with space"), "{place}");
-    bk.run(&["prune", "--keep-last", "0"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "0"]).ok();
 }
 
 #[test]
@@ -475,7 +476,7 @@ fn a_tree_as_files() {
         let name = format!("{root}{dataset}@{}", label(&bk, &set));
         assert_eq!(zfs.zfs(&["get", "-H", "-o", "value", "userrefs", &name]), "0");
     }
-    bk.run(&["prune", "--keep-last", "1"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     // Contradictions are told with their key.
     bk.config(&[&application_none(), &format!("{part}exclude = [\"{root}/cache\"]\n")]);
     bk.run(&["run"]).fails(3, &["exclude", "recursive"]);
@@ -506,7 +507,7 @@ fn two_instances_side_by_side_on_one_dataset() {
     };
     assert_eq!((of(&one), of(&two)), (3, 3));
     // full, incremental, full: the chain of the first two goes.
-    one.run(&["prune", "--keep-last", "1"]).ok();
+    one.run(&["prune", "--confirm", one.instance(), "--keep-last", "1"]).ok();
     assert_eq!((of(&one), of(&two), one.list().len(), two.list().len()), (1, 3, 1, 3));
     two.run(&["verify", "--all"]).ok();
     let to = format!("{dataset}-restored");

@@ -106,6 +106,7 @@ pub(crate) mod tests {
                 kind: "disk".into(),
                 before: Vec::new(),
                 config: serde_json::json!({ "datasets": ["tank/home"] }),
+                identity: None,
                 snapshot: SnapshotRecord {
                     id: "tank/home@bkhost-bitbucket-x".into(),
                     created: at,

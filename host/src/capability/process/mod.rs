@@ -105,6 +105,9 @@ pub(super) struct Spec {
     pub(super) mask: Mask,
 }
 
+/// So many characters of a call are told.
+const CALL: usize = 100;
+
 /// A running command. Dropping it kills its process group; [`super::Gate::shutdown`] waits until it is reaped.
 pub struct Process {
     spec: Spec,
@@ -258,6 +261,20 @@ impl Process {
     #[must_use]
     pub fn argv(&self) -> &[String] {
         &self.spec.argv
+    }
+
+    /// How it was called, in a line that is not too long to be read again and again.
+    #[must_use]
+    pub fn call(&self) -> String {
+        let text = self.spec.argv.join(" ");
+        let mut words = text.split_whitespace();
+        let program = words.next().unwrap_or("?");
+        let rest: Vec<_> = std::iter::once(program.rsplit('/').next().unwrap_or(program)).chain(words).collect();
+        let line = rest.join(" ");
+        match line.char_indices().nth(CALL) {
+            Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+            None => line,
+        }
     }
 
     /// Whether it was only recorded, in a dry run.

@@ -1,5 +1,6 @@
 //! `exec`: commands, over the gate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::Resource;
@@ -52,7 +53,9 @@ impl HostProcess for State {
         process: Resource<Process>,
         timeout_ms: u32,
     ) -> wasmtime::Result<Result<Option<String>, Error>> {
-        Ok(self.table.get_mut(&process)?.read_line(millis(timeout_ms)).await.map_err(Into::into))
+        let (gate, process) = (Arc::clone(&self.gate), self.table.get_mut(&process)?);
+        let _beat = gate.beat(process);
+        Ok(process.read_line(millis(timeout_ms)).await.map_err(Into::into))
     }
 
     async fn look(&mut self, process: Resource<Process>) -> wasmtime::Result<Result<Standing, Error>> {
@@ -65,7 +68,9 @@ impl HostProcess for State {
         process: Resource<Process>,
         timeout_ms: u32,
     ) -> wasmtime::Result<Result<Completed, Error>> {
-        Ok(self.table.get_mut(&process)?.wait(millis(timeout_ms)).await.map(Into::into).map_err(Into::into))
+        let (gate, process) = (Arc::clone(&self.gate), self.table.get_mut(&process)?);
+        let _beat = gate.beat(process);
+        Ok(process.wait(millis(timeout_ms)).await.map(Into::into).map_err(Into::into))
     }
 
     async fn kill(&mut self, process: Resource<Process>) -> wasmtime::Result<Result<(), Error>> {

@@ -14,9 +14,10 @@ use crate::archive::set::{ObjectRole, PartRecord};
 use crate::archive::{OwnersBy, SetId, escape};
 use crate::capability::manifest::RestoreTarget;
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::waiting;
 use crate::run::chain::Chain;
 use crate::run::fingerprint::Fingerprint;
-use crate::run::part::Part;
+use crate::run::part::{Part, Purpose};
 use crate::run::session::Session;
 use crate::store::StoredSet;
 
@@ -180,16 +181,33 @@ impl<'a> Plan<'a> {
             }
         }
         if self.to_original() {
-            let here = Fingerprint::here(session);
+            let mut here = Fingerprint::here(session);
+            for step in self.steps.iter().filter(|step| step.done.is_none() && step.to.is_none()) {
+                match system(session, step).await {
+                    Ok(Some((then, now))) if then != now => here.other_system(step.part.name(), &then, &now),
+                    Ok(_) => {}
+                    Err(error) => refusals.push(error),
+                }
+            }
             let accepted = self.accept.as_ref().is_some_and(|typed| *typed == here.short());
             // The set of another instance was not made here, and the operator has said so.
             if !accepted && self.set.manifest.instance == session.instance() {
-                refusals.extend(here.of(&self.set.manifest).err());
+                refusals.extend(here.may_restore(&self.set.manifest).err());
             }
             refusals.extend(refuse_running(session).await.err());
         }
         refusals
     }
+}
+
+/// The identifiers of the system that a part was made of, and of the one that it would be restored to.
+async fn system(session: &Session, step: &Step<'_>) -> Result<Option<(String, String)>> {
+    let Some(then) = step.record.identity.clone() else { return Ok(None) };
+    let mut live = step.part.start(session, Purpose::plain(session.cancel.child_token())).await?;
+    let what = format!("part `{}` to tell which system it is", step.part.name());
+    let now = waiting(&session.reporter, &what, live.instance.identity()).await;
+    live.stop().await;
+    now.map(|now| now.map(|now| (then, now)))
 }
 
 /// The part of the configuration that made this one.

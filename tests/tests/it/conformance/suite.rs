@@ -157,7 +157,7 @@ impl Suite<'_> {
         assert_eq!(self.listed(self.bk), self.of(&[set]));
         // It deletes its own: a set that no retention keeps.
         let _ = run(&["run", "--json"]);
-        let _ = run(&["prune", "--keep-last", "1"]);
+        let _ = run(&["prune", "--confirm", other.instance(), "--keep-last", "1"]);
         assert_eq!(self.listed(self.bk), self.of(&[set]));
         assert_eq!(self.system.holds(part(set)), self.system.keeps());
     }
@@ -260,7 +260,7 @@ impl Suite<'_> {
             self.system.remove(part(&second));
             assert!(!self.system.holds(part(&second)));
         }
-        let _ = self.run(&["prune", "--keep-last", "2"]).ok();
+        let _ = self.run(&["prune", "--confirm", self.bk.instance(), "--keep-last", "2"]).ok();
         for set in [first, &second] {
             assert!(!self.system.holds(part(set)), "{set}");
             assert!(!self.bk.set(id(set)).exists());
@@ -272,7 +272,7 @@ impl Suite<'_> {
         self.forget_everything();
         copy(first, &aside, &store);
         copy(&second, &aside, &store);
-        let outcome = self.run(&["prune", "--keep-last", "2"]).ok();
+        let outcome = self.run(&["prune", "--confirm", self.bk.instance(), "--keep-last", "2"]).ok();
         assert!(!self.bk.set(id(first)).exists() && !self.bk.set(id(&second)).exists(), "{outcome}");
         assert_eq!(self.system.vendor(), before);
         assert_eq!(self.system.holds(part(&third)), self.system.keeps());

@@ -68,7 +68,7 @@ fn an_instance_is_backed_up_restored_beside_itself_and_pruned() {
     assert!(changes.iter().all(|change| change.ends_with(" fresh")), "only the new one is touched: {changes:?}");
 
     let newer = world.bk.backup_id();
-    world.bk.run(&["prune", "--keep-last", "1"]).ok();
+    world.bk.run(&["prune", "--confirm", world.bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(world.snapshots(), [world.snapshot_of(&newer)]);
     assert_eq!(world.databases(), ["fresh", "live"]);
 }
@@ -118,7 +118,7 @@ fn a_cluster_is_backed_up_restored_beside_itself_and_pruned() {
     }
 
     let newer = world.bk.backup_id();
-    world.bk.run(&["prune", "--keep-last", "1"]).ok();
+    world.bk.run(&["prune", "--confirm", world.bk.instance(), "--keep-last", "1"]).ok();
     assert_eq!(world.cluster_snapshots(), [world.snapshot_of(&newer)]);
     assert_eq!(world.clusters(), ["fresh", "live"]);
 }
@@ -192,7 +192,7 @@ fn requests_are_signed_and_the_server_says_so() {
     let id = world.bk.backup_id();
     world.restore(&id, &["fresh"]).ok();
     world.bk.backup_id();
-    world.bk.run(&["prune", "--keep-last", "1"]).ok();
+    world.bk.run(&["prune", "--confirm", world.bk.instance(), "--keep-last", "1"]).ok();
     world.aws.trust();
     assert_eq!(world.snapshots().len(), 1);
     // The key is nowhere but in the signature.

@@ -53,7 +53,7 @@ fn what_passes_fails_no_run_and_makes_no_second_snapshot() {
         world.aws.page("DescribeDBSnapshots", 1);
         world.aws.fault(Rule::on("DeleteDBSnapshot", fault).first(times));
         let keep = world.snapshots().len() - 1;
-        world.bk.run(&["prune", "--keep-last", &keep.to_string()]).ok();
+        world.bk.run(&["prune", "--confirm", world.bk.instance(), "--keep-last", &keep.to_string()]).ok();
         assert_eq!((world.snapshots().len(), world.bk.list().len()), (keep, keep));
     }
 }

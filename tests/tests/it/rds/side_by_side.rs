@@ -40,7 +40,7 @@ fn foreign_snapshots_survive() {
     let foreign = foreign(&world, "live", &first);
     let last = world.bk.backup_id();
     world.aws.page("DescribeDBSnapshots", 2);
-    world.bk.run(&["prune", "--keep-last", "1"]).ok();
+    world.bk.run(&["prune", "--confirm", world.bk.instance(), "--keep-last", "1"]).ok();
     let mut expected = foreign.clone();
     expected.push(world.snapshot_of(&last));
     expected.sort();
@@ -58,7 +58,7 @@ fn foreign_snapshots_survive() {
     );
     let newest = world.bk.backup_id();
     world.rds("RemoveTagsFromResource", &[("ResourceName", &arn[0]), ("TagKeys.member.1", "bkhost:run")]);
-    let outcome = world.bk.run(&["prune", "--keep-last", "1"]);
+    let outcome = world.bk.run(&["prune", "--confirm", world.bk.instance(), "--keep-last", "1"]);
     assert_ne!(outcome.code, 0, "{outcome}");
     assert!(format!("{outcome}").contains("does not carry the tags"), "{outcome}");
     expected.push(world.snapshot_of(&newest));
@@ -82,7 +82,7 @@ fn two_instances_do_not_touch_each_others_snapshots() {
     both.sort();
     assert_eq!(world.snapshots(), both);
     let newer = world.bk.backup_id();
-    world.bk.run(&["prune", "--keep-last", "1"]).ok();
+    world.bk.run(&["prune", "--confirm", world.bk.instance(), "--keep-last", "1"]).ok();
     let mut expected = vec![world.snapshot_of(&newer), theirs];
     expected.sort();
     assert_eq!(world.snapshots(), expected);
@@ -99,7 +99,7 @@ fn two_parts_of_a_run_have_snapshots_of_their_own() {
     world.bk.backup_id();
     assert_eq!(world.snapshots().len(), 3);
     let last = world.bk.backup_id();
-    world.bk.run(&["prune", "--keep-last", "1"]).ok();
+    world.bk.run(&["prune", "--confirm", world.bk.instance(), "--keep-last", "1"]).ok();
     let left = world.snapshots();
     assert_eq!(left.len(), 3);
     assert!(left.iter().all(|id| id.contains(&last) && !id.contains("--") && !id.ends_with('-')), "{left:?}");

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bkhost_tests::{Bkhost, Outcome, Running, Simulator, application_none, directory_part, listing, postgres};
+use bkhost_tests::{
+    Bkhost, Outcome, Postgres, Running, Simulator, application_none, directory_part, listing, postgres,
+};
 
 use super::{backed_up, names};
 
@@ -49,6 +51,57 @@ fn rm_rf_on_the_wrong_host() {
     std::fs::remove_dir_all(bk.path("home")).unwrap();
     bk.run(&in_place).ok();
     assert_eq!(listing(&bk.path("home")), original);
+}
+
+/// Nor are sets deleted there, whoever has the wrong window open.
+#[test]
+fn sets_are_not_deleted_on_the_wrong_host() {
+    let (bk, _) = backed_up(&["home"]);
+    bk.backup();
+    let prune = ["prune", "--keep-last", "1"];
+    bk.run(&prune).fails(9, &["has to be confirmed", "nothing was deleted", "--confirm"]);
+    bk.run(&[&prune[..], &["--confirm", "staging"]].concat())
+        .fails(9, &["`staging` is not the instance's name", "nothing was deleted"]);
+    let confirmed = [&prune[..], &["--confirm", bk.instance()]].concat();
+    let refused = elsewhere(&bk, &confirmed).fails(9, &["was not made here", "this is elsewhere"]);
+    let dry = elsewhere(&bk, &[&prune[..], &["--dry-run"]].concat()).ok();
+    assert!(dry.stderr.contains("this would be refused") && dry.stdout.contains("goes"), "{dry}");
+    elsewhere(&bk, &[&confirmed[..], &["--accept-fingerprint", "00000000"]].concat()).fails(9, &["was not made here"]);
+    assert_eq!(bk.list().len(), 2);
+    // Where nothing goes there is nothing to refuse.
+    elsewhere(&bk, &["prune", "--keep-last", "2", "--confirm", bk.instance()]).ok();
+    let (_, hint) = refused.stderr.split_once("--accept-fingerprint ").unwrap();
+    let fingerprint = hint.split_whitespace().next().unwrap();
+    elsewhere(&bk, &[&confirmed[..], &["--accept-fingerprint", fingerprint]].concat()).ok();
+    assert_eq!(bk.list().len(), 1);
+}
+
+/// The name, the address and the port are the same, and the server is another one.
+#[test]
+fn the_database_server_is_another_one() {
+    let (right, wrong, bk) = (postgres(), Postgres::start(None, &[]), Bkhost::new());
+    right.create(bk.instance(), 10);
+    bk.config(&[&application_none(), &right.part("database", bk.instance(), "")]);
+    let set = bk.backup();
+    let system = right.sql("postgres", "SELECT system_identifier FROM pg_control_system()");
+    assert_eq!(set["parts"][0]["identity"], system.as_str(), "{set}");
+    let id = set["id"].as_str().unwrap();
+    bk.config(&[&application_none(), &wrong.part("database", bk.instance(), "")]);
+    let in_place = ["restore", id, "--confirm", bk.instance()];
+    let refused = bk.run(&in_place).fails(9, &["part `database` was made of the system", &system]);
+    assert_eq!(wrong.databases(bk.instance()), [""; 0]);
+    // Another name there is another place, and said in so many words.
+    let other = format!("{}-2", bk.instance());
+    bk.run(&["restore", id, "--to", &other, "--confirm", bk.instance()]).ok();
+    let (_, hint) = refused.stderr.split_once("--accept-fingerprint ").unwrap();
+    let fingerprint = hint.split_whitespace().next().unwrap();
+    bk.run(&[&in_place[..], &["--accept-fingerprint", fingerprint]].concat()).ok();
+    assert_eq!(wrong.sql(bk.instance(), "SELECT count(*) FROM t"), "10");
+    // And on the right one nothing has to be said.
+    bk.config(&[&application_none(), &right.part("database", bk.instance(), "")]);
+    right.drop(bk.instance());
+    bk.run(&in_place).ok();
+    assert_eq!(right.sql(bk.instance(), "SELECT count(*) FROM t"), "10");
 }
 
 #[test]
