@@ -1,8 +1,10 @@
 //! A set that is not what was written: nobody is told that it is, and nothing is restored from it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use bkhost_tests::{Bkhost, application_none, directory_part, listing, noise, zfs};
+use bkhost_tests::s3::Bucket;
+use bkhost_tests::{Bkhost, application_none, directory_part, listing, noise, tool, zfs};
 
 fn fill(dir: &Path, seed: u64) {
     let _ = std::fs::create_dir(dir);
@@ -13,9 +15,17 @@ fn fill(dir: &Path, seed: u64) {
 
 /// Two parts, and two sets of them.
 fn two_sets() -> (Bkhost, String, String) {
-    let bk = Bkhost::new();
+    two_sets_in(Bkhost::new(), "", None)
+}
+
+/// The same, with this table in the configuration, in this store (none: the usual one).
+fn two_sets_in(bk: Bkhost, table: &str, store: Option<&str>) -> (Bkhost, String, String) {
     let (one, two) = (bk.path("one"), bk.path("two"));
-    bk.config(&[&application_none(), &directory_part("one", &one), &directory_part("two", &two)]);
+    let tables = [&application_none(), &directory_part("one", &one), &directory_part("two", &two), table];
+    match store {
+        Some(store) => bk.config_for(&tables, &[store]),
+        None => bk.config(&tables),
+    }
     fill(&one, 10);
     fill(&two, 20);
     let other = bk.backup_id();
@@ -61,17 +71,22 @@ fn spoils(len: usize) -> Vec<(String, Spoil)> {
     all
 }
 
+/// Where the sets of an instance are, as files.
+fn sets_of(bk: &Bkhost) -> PathBuf {
+    bk.path("backups").join(bk.instance())
+}
+
 /// Spoil each object of the set `id` in every way: `verify` names it, `restore` refuses before it touches anything, `list` says
 /// that the set is damaged, `prune` counts the other. Then it is repaired, and all is well. Gives the objects, and how often a
-/// file was named too.
+/// file was named too. `sets`: where the sets are, as files.
 fn spoil_all(
     bk: &Bkhost,
-    id: &str,
-    other: &str,
+    sets: &Path,
+    (id, other): (&str, &str),
     untouched: &dyn Fn() -> Vec<String>,
     verify: &[&str],
 ) -> (Vec<String>, usize) {
-    let mut objects: Vec<String> = std::fs::read_dir(bk.set(id))
+    let mut objects: Vec<String> = std::fs::read_dir(sets.join(id))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name != "manifest.json")
@@ -79,9 +94,9 @@ fn spoil_all(
     objects.sort();
     let mut named = 0;
     for object in &objects {
-        let path = bk.set(id).join(object);
+        let path = sets.join(id).join(object);
         let good = std::fs::read(&path).unwrap();
-        let theirs = std::fs::read(bk.set(other).join(object)).unwrap();
+        let theirs = std::fs::read(sets.join(other).join(object)).unwrap();
         assert_ne!(theirs, good);
         for (n, (what, spoil)) in spoils(good.len()).into_iter().enumerate() {
             let mut seen_at_once = true;
@@ -125,10 +140,9 @@ fn spoil_all(
                 assert_eq!(bk.list()[0].1, "damaged", "repaired, and nobody has looked again: {what}");
             }
             // To see the next one from the beginning.
-            let records = bk.path("backups").join(bk.instance()).join("records");
-            let _ = std::fs::remove_dir_all(records);
+            let _ = std::fs::remove_dir_all(sets.join("records"));
         }
-        bk.run(&["verify", id]).ok();
+        bk.run(&[&["verify", id], verify].concat()).ok();
         assert_eq!(bk.list()[0], (id.to_owned(), "proved".to_owned()), "{object} is repaired");
     }
     (objects, named)
@@ -142,12 +156,58 @@ fn every_object_in_every_way() {
         assert!(!one.exists() && !two.exists(), "a restore has touched its target");
         vec![format!("--to one={} --to two={}", one.display(), two.display())]
     };
-    let (objects, named) = spoil_all(&bk, &id, &other, &untouched, &[]);
+    let (objects, named) = spoil_all(&bk, &sets_of(&bk), (&id, &other), &untouched, &[]);
     assert_eq!(objects, ["one.index.jsonl.zst", "one.tar.zst", "two.index.jsonl.zst", "two.tar.zst"]);
     assert!(!one.exists() && !two.exists());
     assert!(named >= 4, "the damaged file is named where it can be: {named} times");
     // All is well again, and the other set never was concerned.
     bk.run(&["verify", "--all"]).ok();
+}
+
+/// The same for objects that are encrypted: whoever changes one is found out, also by those who can open it.
+#[test]
+fn every_encrypted_object_in_every_way() {
+    let bk = Bkhost::new();
+    let identity = bk.path("identity").display().to_string();
+    let mut keygen = Command::new("age-keygen");
+    keygen.args(["-o", &identity]);
+    tool(keygen);
+    let mut public = Command::new("age-keygen");
+    public.args(["-y", &identity]);
+    let table = format!("[encryption]\nrecipients = [\"{}\"]\n", tool(public).trim());
+    let (bk, id, other) = two_sets_in(bk, &table, None);
+    let (one, two) = (bk.path("r1"), bk.path("r2"));
+    let untouched = || {
+        assert!(!one.exists() && !two.exists(), "a restore has touched its target");
+        vec![format!("--to one={} --to two={} --identity {identity}", one.display(), two.display())]
+    };
+    let (objects, _) = spoil_all(&bk, &sets_of(&bk), (&id, &other), &untouched, &["--identity", &identity]);
+    assert_eq!(objects.len(), 6, "{objects:?}");
+    assert!(objects.iter().all(|object| object.ends_with(".age")), "{objects:?}");
+    assert!(!one.exists() && !two.exists());
+    // Whoever has no key sees it too.
+    let path = bk.set(&id).join("one.tar.zst.age");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[1_000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    bk.run(&["verify", &id]).fails(8, &["one.tar.zst.age"]);
+}
+
+/// The same in a bucket, whose server answers for what it has as if all were well.
+#[test]
+fn every_object_in_a_bucket_in_every_way() {
+    let (bk, bucket) = (Bkhost::new(), Bucket::new());
+    let store = bucket.store(&bk, "");
+    let (bk, id, other) = two_sets_in(bk, "", Some(&store));
+    let (one, two) = (bk.path("r1"), bk.path("r2"));
+    let untouched = || {
+        assert!(!one.exists() && !two.exists(), "a restore has touched its target");
+        vec![format!("--to one={} --to two={}", one.display(), two.display())]
+    };
+    let sets = bucket.dir().join(bk.instance());
+    let (objects, named) = spoil_all(&bk, &sets, (&id, &other), &untouched, &[]);
+    assert_eq!(objects.len(), 4, "{objects:?}");
+    assert!(named >= 4 && !one.exists() && !two.exists(), "{named}");
 }
 
 /// The same for streams, and by looking at stored bytes only.
@@ -169,7 +229,7 @@ fn every_stream_in_every_way() {
         assert_eq!(zfs.datasets(&to), [""; 0], "a restore has made its target");
         vec![format!("--to {to}")]
     };
-    let (objects, _) = spoil_all(&bk, &id, &other, &untouched, &["--depth", "objects"]);
+    let (objects, _) = spoil_all(&bk, &sets_of(&bk), (&id, &other), &untouched, &["--depth", "objects"]);
     assert_eq!(objects.len(), 1, "{objects:?}");
     assert_eq!(zfs.datasets(&to), [""; 0]);
 }
