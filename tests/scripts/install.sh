@@ -13,6 +13,7 @@ packages=(
   postgresql-15 postgresql-client-15
   mariadb-server-core mariadb-client mariadb-backup   # without mariadb-server: nothing that starts a server at boot
   user-mode-linux lvm2 thin-provisioning-tools busybox-static kmod xfsprogs e2fsprogs   # LVM, in a kernel of its own
+  btrfs-progs psmisc                # btrfs on loop devices; fuser, which sees who works in a subvolume
   zstd tar age rsync attr acl       # reading archives, copying and comparing trees from outside
   openssl                           # certificates for tests of TLS
   git                               # the repositories of a small home

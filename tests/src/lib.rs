@@ -14,6 +14,7 @@
 
 pub mod aws;
 mod bkhost;
+mod btrfs;
 mod freezer;
 mod loopfs;
 mod mariadb;
@@ -29,6 +30,7 @@ mod writer;
 mod zfs;
 
 pub use bkhost::{Bkhost, application_none, directory_part, guests, plugins};
+pub use btrfs::Btrfs;
 pub use freezer::{freezer, signal};
 pub use loopfs::LoopFs;
 pub use mariadb::{Mariadb, Repeating, Session, mariadb};

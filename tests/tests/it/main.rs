@@ -12,6 +12,7 @@
 mod alarm;
 mod aws;
 mod broken_off;
+mod btrfs;
 mod busy;
 mod cli;
 mod conformance;

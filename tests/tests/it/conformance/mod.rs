@@ -5,6 +5,7 @@
 //! own. What only one plugin promises is in its own module.
 
 mod amazon;
+mod btrfs;
 mod directory;
 mod lvm;
 mod mysql;
@@ -132,6 +133,7 @@ macro_rules! systems {
 systems! {
     "amazon-ebs" => amazon_ebs: amazon::ebs,
     "amazon-rds" => amazon_rds: amazon::rds,
+    "btrfs" => btrfs: btrfs::conforms,
     "directory" => directory: directory::conforms,
     "lvm" => lvm: lvm::conforms,
     "mysql" => mysql: mysql::conforms,
