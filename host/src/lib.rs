@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod error;
+pub mod git;
 pub mod notify;
 pub mod plugin;
 pub mod report;

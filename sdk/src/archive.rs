@@ -26,6 +26,18 @@ pub fn extract_from(archived: &Archived, to: &str) -> Result<u64> {
     crate::testing::with(|host| host.extract_from(&archived.set, &archived.name, to))
 }
 
+/// In `restore`: tell the host that a tree of the part is back in this directory (a guest path below `/source`, `/target` or
+/// `/staging`) which [`extract`] did not write: a rollback, a stream. The host looks after it as the part's profile says.
+///
+/// # Errors
+/// The host's: a directory that is not granted or not there.
+pub fn restored(directory: &str) -> Result<()> {
+    #[cfg(target_arch = "wasm32")]
+    return crate::bindings::bkhost::snapshot::archive::restored(directory);
+    #[cfg(not(target_arch = "wasm32"))]
+    crate::testing::with(|host| host.restored(directory))
+}
+
 /// Run a command with the archived stream `name` on its stdin.
 ///
 /// # Errors

@@ -111,6 +111,14 @@ pub trait Host {
         Err(Error::unsupported(format!("the test did not expect to extract '{name}' of set {set} into {to}")))
     }
 
+    /// A tree is back in this directory.
+    ///
+    /// # Errors
+    /// As the test likes.
+    fn restored(&mut self, _directory: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// Feed an archived stream to a command.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ packages=(
   btrfs-progs psmisc                # btrfs on loop devices; fuser, which sees who works in a subvolume
   zstd tar age rsync attr acl       # reading archives, copying and comparing trees from outside
   openssl                           # certificates for tests of TLS
+  openssh-server openssh-client     # commands on another machine
   git                               # the repositories of a small home
   procps util-linux                 # ps, setpriv, unshare, fsfreeze
   e2fsprogs xfsprogs                # file systems to freeze
@@ -66,6 +67,10 @@ fi
 if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
   "${as_root[@]}" mkdir -p /etc/postgresql-common
   echo "create_main_cluster = false" | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+fi
+if [ ! -e /usr/sbin/sshd ]; then
+  "${as_root[@]}" mkdir -p /etc/ssh
+  "${as_root[@]}" touch /etc/ssh/sshd_not_to_be_run
 fi
 for attempt in 1 2 3; do
   echo "install: installing ${missing[*]} (attempt $attempt of 3)" >&2

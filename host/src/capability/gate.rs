@@ -25,6 +25,7 @@ use super::rights::Command;
 use super::sign;
 use super::slots::{Filled, config_value, texts};
 use super::user::User;
+use super::via::Via;
 use super::{
     Access, Argument, CallError, Code, Completed, HostPath, HttpTimeouts, Preopen, Process, ResponseBody, Rights,
     Witness,
@@ -412,7 +413,11 @@ impl Gate {
         self.sources
             .get_or_try_init(async || {
                 let mut sources = Sources { roots: Vec::new(), missing: Vec::new() };
-                for directory in &self.rights.manifest.directory {
+                // What commands of another machine find is there, and not here.
+                let here = |directory: &&DirectoryRequest| {
+                    directory.discover.is_none() || !self.rights.via.as_ref().is_some_and(Via::is_remote)
+                };
+                for directory in self.rights.manifest.directory.iter().filter(here) {
                     for (guest, host) in self.source_paths(directory).await? {
                         let root = host.and_then(|host| {
                             let root = Root::open(&guest, Path::new(&host), directory.access)?;

@@ -42,7 +42,7 @@ pub use paths::{HostPath, Preopen};
 pub use process::{Argument, Completed, Leader, NoWitness, Output, Process, Witness, kill_orphans, start_time};
 pub use rights::{Origin, Rights, RightsRequest};
 pub use secret::{Resolved, Secret, SecretSource};
-pub use via::check_via;
+pub use via::{check_via, is_remote};
 
 /// The names of the secrets that are AWS keys.
 pub(crate) mod aws_secrets {

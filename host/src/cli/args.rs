@@ -258,6 +258,18 @@ pub(super) enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Look for lock files that git left in the repositories of a directory that was restored, such as a volume that a
+    /// strategy brought back as a whole. The application may not run
+    GitLocks {
+        /// The root of what the profile describes
+        directory: PathBuf,
+        /// The profile: bitbucket-home, bitbucket-shared-home or bitbucket-mesh
+        #[arg(long, value_name = "PROFILE")]
+        profile: String,
+        /// Remove them; without it they are only listed
+        #[arg(long)]
+        remove: bool,
+    },
     /// List the files of a part of a set: what `restore --path` can be given
     Ls {
         /// The set's id, or `latest`

@@ -54,6 +54,7 @@ pub(super) fn counts(command: &Command) -> bool {
         Command::Plan { .. }
         | Command::Check { .. }
         | Command::List { .. }
+        | Command::GitLocks { .. }
         | Command::Ls { .. }
         | Command::Show { .. }
         | Command::Cancel

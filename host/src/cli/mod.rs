@@ -10,6 +10,7 @@ mod copy;
 mod demo;
 mod drill;
 mod export;
+mod git_locks;
 mod guard;
 mod import;
 mod keep;
@@ -85,6 +86,9 @@ async fn work(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Run { dry_run: false, accept_shrink, adhoc } => run::run(context, &accept_shrink, &adhoc).await,
         Command::Run { dry_run: true, adhoc, .. } | Command::Plan { adhoc } => plan::plan(context, &adhoc).await,
         Command::Check { adhoc } => check::check(context, &adhoc).await,
+        Command::GitLocks { directory, profile, remove } => {
+            git_locks::git_locks(context, &directory, &profile, remove).await
+        }
         Command::List { place } => list::list(context, &place).await,
         Command::Ls { id, path, part, keys, place } => {
             ls::ls(context, &id, part.as_deref(), path.as_deref(), &keys, &place).await

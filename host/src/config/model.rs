@@ -180,7 +180,8 @@ pub struct Part {
     pub run_as: Option<String>,
     /// Words in front of every command of the plugin, which run it elsewhere: `["/usr/bin/docker", "exec", "-i",
     /// "--env={env}", "postgres"]`. The first is a program of this machine, which is checked like any other; the plugin's
-    /// own programs are then those of the container. A word with `{env}` is repeated for each variable of a command's
+    /// own programs are then those of the container. With `ssh` (`["/usr/bin/ssh", "-i", "/etc/bkhost/node-key",
+    /// "root@node-2"]`) they run on another machine, and only what they write into a pipe is archived. A word with `{env}` is repeated for each variable of a command's
     /// environment, with the variable's name in its place: values, such as passwords, are in no argument.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub via: Vec<String>,

@@ -1,15 +1,17 @@
 //! A part of a stored set, as a strategy's `restore` sees it.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use tokio_util::sync::CancellationToken;
 
 use super::chain::{Chain, Link};
 use super::proof::{part_objects, watched};
+use super::restore::Repositories;
 use crate::archive::set::ObjectRole;
 use crate::archive::{ExtractOptions, Extracted, StreamReader, extract_part};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::plugin::{Archived, Item};
 use crate::report::{Level, Phase, Reporter};
 
@@ -18,11 +20,17 @@ pub(super) struct ArchivedPart {
     chain: Chain,
     options: ExtractOptions,
     reporter: Reporter,
+    repositories: Option<Arc<Repositories>>,
 }
 
 impl ArchivedPart {
     pub(super) fn new(chain: Chain, options: ExtractOptions, reporter: Reporter) -> Self {
-        Self { chain, options, reporter }
+        Self { chain, options, reporter, repositories: None }
+    }
+
+    /// The same for a restore, which looks after what is in its trees.
+    pub(super) fn looking_after(self, repositories: Option<Arc<Repositories>>) -> Self {
+        Self { repositories, ..self }
     }
 
     fn link(&self, set: Option<&str>) -> Result<&Link> {
@@ -67,6 +75,7 @@ impl Archived for ArchivedPart {
         })?;
         let total = part.sources.iter().find(|source| source.name == name).map(|source| source.bytes);
         let control = watched(&self.reporter, &part.name, Phase::Restore.name(), total, cancel);
+        let again = into.try_clone().or_error(ErrorKind::Io, || "cannot open the target once more")?;
         let extracted = extract_part(
             set.object(&objects.data.file)?,
             set.object(&objects.index.file)?,
@@ -77,7 +86,15 @@ impl Archived for ArchivedPart {
             &control,
         )?;
         warn_of(&self.reporter, &part.name, &extracted);
+        self.restored(again, cancel)?;
         Ok(extracted.entries)
+    }
+
+    fn restored(&self, tree: Dir, cancel: &CancellationToken) -> Result<()> {
+        match &self.repositories {
+            Some(repositories) => repositories.look(tree, cancel),
+            None => Ok(()),
+        }
     }
 
     fn stream(&self, set: Option<&str>, name: &str) -> Result<Box<dyn Read + Send>> {

@@ -15,7 +15,7 @@ use crate::archive::set::{
     stream_file,
 };
 use crate::archive::{self, Control, Exclude, Format, Named, PartOptions, Written, write_part, write_stream};
-use crate::capability::Process;
+use crate::capability::{Process, is_remote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Instance, Source};
 use crate::report::{Level, Phase, waiting};
@@ -122,6 +122,21 @@ async fn prove(session: &Session, record: &PartRecord, writers: &Writers, cancel
 /// `Config`: nothing that is offered can be looked into, and so nothing can be left out of it.
 pub(super) async fn without(part: &Part, mut sources: Vec<Source>) -> Result<Vec<Source>> {
     let settings = &part.settings;
+    let here = |source: &&Source| matches!(source, Source::Tree { .. } | Source::File { .. } | Source::Planned { .. });
+    if is_remote(&settings.via)
+        && let Some(source) = sources.iter().find(here)
+    {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!(
+                "the plugin {} offers the files of `{}`, but its commands run on another machine (`via`), whose files are \
+                 out of reach",
+                part.plugin.name(),
+                source.name()
+            ),
+        )
+        .hint("have it archive a stream: `archive = \"stream\"` of zfs, `format = \"custom\"` of postgresql"));
+    }
     let globs = settings.excludes();
     let mut closed = None;
     for source in &mut sources {

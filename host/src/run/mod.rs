@@ -70,7 +70,9 @@ pub(crate) use in_use::{hold, read as in_use};
 pub use metrics::{metrics, write_textfile};
 pub use prune::{Pruned, Pruning, blocking, prune_instance as prune};
 pub use recover::{Recovered, recover};
-pub use restore::{Plan as RestorePlan, PlannedStep, Request as RestoreRequest, Restored, restore, typed_paths};
+pub use restore::{
+    Aftercare, Plan as RestorePlan, PlannedStep, Request as RestoreRequest, Restored, restore, typed_paths,
+};
 pub use sealed::{is_encrypted, reveal};
 pub use session::Session;
 pub use snapshots::{Existing, snapshots};

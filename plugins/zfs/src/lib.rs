@@ -233,7 +233,7 @@ impl Strategy for Zfs {
     fn restore(&mut self, snapshot: &Snapshot, archived: &[Archived], to: Option<&str>) -> Result<()> {
         let state: State = snapshot.state()?;
         match to {
-            None => restore::in_place(&state),
+            None => restore::in_place(&self.config, &state),
             Some(to) if state.has_streams() => receive::into(&state, archived, to),
             Some(to) => restore::into(&state, archived, to),
         }

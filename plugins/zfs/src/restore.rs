@@ -6,10 +6,10 @@ use crate::names::{last_component, mount_directory, snapshot_name};
 use crate::own::{BUSY, mine};
 use crate::properties::{self, Properties, absent, busy};
 use crate::tree::below;
-use crate::{Captured, State};
+use crate::{Captured, Config, State};
 
 /// Roll every dataset back, after all of them were seen to allow it.
-pub(crate) fn in_place(state: &State) -> Result<()> {
+pub(crate) fn in_place(config: &Config, state: &State) -> Result<()> {
     for captured in &state.datasets {
         may_roll_back(captured, &state.label)?;
     }
@@ -28,6 +28,12 @@ pub(crate) fn in_place(state: &State) -> Result<()> {
             }
         })?;
         info!("{} was rolled back to {name}", captured.dataset);
+    }
+    // What is below them is mounted in them.
+    for (n, dataset) in config.datasets.iter().enumerate() {
+        if let Err(error) = archive::restored(&format!("/source/dataset/{n}")) {
+            warn!("{dataset} was rolled back, and could not be looked into: {}", error.message);
+        }
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ mod excluded;
 mod export;
 mod faults;
 mod freeze;
+mod git_locks;
 mod keep;
 mod lease;
 mod limits;

@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use cap_std::fs::Dir;
+use rustix::fs::{Mode, OFlags};
 use tokio_util::sync::CancellationToken;
 
 use super::convert::arguments;
@@ -33,6 +34,15 @@ pub trait Archived: Send + Sync {
     /// # Errors
     /// There is no such stream, or it cannot be opened.
     fn stream(&self, set: Option<&str>, name: &str) -> Result<Box<dyn Read + Send>>;
+
+    /// Looks after a tree that was restored, but not by `extract`.
+    ///
+    /// # Errors
+    /// `cancel` fired.
+    fn restored(&self, tree: Dir, cancel: &CancellationToken) -> Result<()> {
+        let _nothing_to_look_after = (tree, cancel);
+        Ok(())
+    }
 }
 
 /// An archived source and the set it is in.
@@ -73,6 +83,26 @@ impl State {
         self.interrupt.or(Some(&stop), work).await
     }
 
+    /// Nothing is done but what the part's profile says, whichever of its directories the guest names.
+    async fn look_after(&mut self, directory: &str) -> Result<(), CallError> {
+        if !["/source", "/target", "/staging"].iter().any(|root| below(directory, root)) {
+            return Err(CallError::denied(format!(
+                "what is restored is below /source, /target or /staging, not {directory}"
+            )));
+        }
+        let archived = self.archived()?;
+        let place = self.gate.host_path(directory, Access::Read).await?;
+        // Not as it was opened before the restore: another file system may be mounted there by now.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(place.path(), flags, Mode::empty())
+            .map_err(|e| CallError::new(Code::Other, format!("{}: {e}", place.path().display())))?;
+        let tree = Dir::from_std_file(opened.into());
+        let stop = self.work.token().child_token();
+        let cancel = stop.clone();
+        let work = blocking(move || archived.restored(tree, &cancel).map_err(Into::into));
+        self.interrupt.or(Some(&stop), work).await
+    }
+
     async fn feed_command(
         &mut self,
         set: Option<String>,
@@ -106,6 +136,10 @@ pub(super) async fn blocking<T: Send + 'static>(
 impl Host for State {
     async fn extract(&mut self, set: Option<String>, name: String, to: String) -> wasmtime::Result<Result<u64, Error>> {
         Ok(self.extract_tree(set, name, to).await.map_err(Into::into))
+    }
+
+    async fn restored(&mut self, directory: String) -> wasmtime::Result<Result<(), Error>> {
+        Ok(self.look_after(&directory).await.map_err(Into::into))
     }
 
     async fn feed(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::partial::Partial;
 use super::past;
 use super::plan::Planned;
+use super::repositories::{Aftercare, Repositories, profile_of, tell};
 use super::step::Means;
 use crate::archive::{Control, ExtractOptions, OwnersBy, SetId};
 use crate::error::{Error, ErrorKind, Result};
@@ -41,9 +42,12 @@ impl<'a> Going<'a> {
     }
 
     /// Take the steps. When one fails, what it made is removed; what those before it restored stays.
-    pub(super) async fn take(&self, steps: &[Planned<'_>]) -> Result<()> {
+    pub(super) async fn take(&self, steps: &[Planned<'_>]) -> Result<Vec<Aftercare>> {
         let error = match self.all(steps).await {
-            Ok(()) => return self.journal.write(Record::Ended { ok: true }),
+            Ok(aftercare) => {
+                self.journal.write(Record::Ended { ok: true })?;
+                return Ok(aftercare);
+            }
             Err(error) => error,
         };
         // Those that are completed already are gone on with by the next restore.
@@ -59,20 +63,30 @@ impl<'a> Going<'a> {
         }
     }
 
-    async fn all(&self, steps: &[Planned<'_>]) -> Result<()> {
+    async fn all(&self, steps: &[Planned<'_>]) -> Result<Vec<Aftercare>> {
         // First, so that a restore that dies right now does not forget them.
         for step in steps.iter().filter(|step| step.done.is_some()) {
             let part = step.part.name().to_owned();
             self.journal.write(Record::Restoring { part: part.clone(), to: step.place(), partial: None })?;
             self.journal.write(Record::Restored { part })?;
         }
+        let mut aftercare = Vec::new();
         for step in steps.iter().filter(|step| step.done.is_none()) {
-            self.step(step).await.map_err(|e| e.within(format!("part `{}`", step.part.name())))?;
+            let recorded = step.record.left_out.as_ref().and_then(|left_out| left_out.profile.as_deref());
+            let profile = profile_of(step.part, recorded);
+            // Of single files that were asked for, all are wanted.
+            let whole = profile.filter(|_| step.chosen.is_none());
+            let repositories = whole.and_then(|profile| Repositories::of(step.part, profile)).map(Arc::new);
+            self.step(step, repositories.clone())
+                .await
+                .map_err(|e| e.within(format!("part `{}`", step.part.name())))?;
+            aftercare
+                .extend(whole.map(|profile| tell(&self.session.reporter, step.part, profile, repositories.as_deref())));
         }
-        Ok(())
+        Ok(aftercare)
     }
 
-    async fn step(&self, step: &Planned<'_>) -> Result<()> {
+    async fn step(&self, step: &Planned<'_>, repositories: Option<Arc<Repositories>>) -> Result<()> {
         let Self { session, id, journal, .. } = self;
         if session.cancel.is_cancelled() {
             return Err(Error::new(ErrorKind::Cancelled, "the restore was cancelled"));
@@ -88,7 +102,7 @@ impl<'a> Going<'a> {
             blocking(move || partial.make()).await?;
         }
         let into = partial.as_ref().map(|partial| partial.path.as_path());
-        self.write(step, partial.as_ref(), into).await?;
+        self.write(step, partial.as_ref(), into, repositories).await?;
         let Some(partial) = partial else { return journal.write(Record::Restored { part }) };
         let changed = partial.changed()?;
         journal.write(Record::Settling { part: part.clone(), changed: changed.clone() })?;
@@ -98,14 +112,20 @@ impl<'a> Going<'a> {
         journal.write(Record::Restored { part })
     }
 
-    async fn write(&self, step: &Planned<'_>, partial: Option<&Partial>, into: Option<&Path>) -> Result<()> {
+    async fn write(
+        &self,
+        step: &Planned<'_>,
+        partial: Option<&Partial>,
+        into: Option<&Path>,
+        repositories: Option<Arc<Repositories>>,
+    ) -> Result<()> {
         let Self { session, keeper, owners, .. } = self;
         if let (Some(chosen), Some(partial)) = (&step.chosen, partial) {
             let options = ExtractOptions { owners: *owners };
             return chosen.extract(partial, options, &session.reporter, &session.cancel).await;
         }
         let what = format!("part `{}` to be restored by {}", step.part.name(), step.part.plugin.name());
-        let means = Means { witness: Arc::clone(keeper) as _, owners: *owners };
+        let means = Means { witness: Arc::clone(keeper) as _, owners: *owners, repositories };
         let restore = step.take(session, into, means);
         waiting_for(&session.reporter, || keeper.running_in(&what), restore).await
     }

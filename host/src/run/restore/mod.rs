@@ -10,6 +10,7 @@ mod partial;
 mod past;
 mod paths;
 mod plan;
+mod repositories;
 pub(super) mod step;
 mod target;
 
@@ -31,6 +32,8 @@ pub(super) use partial::Partial;
 pub(super) use past::recover;
 pub use paths::typed as typed_paths;
 pub use plan::{Plan, PlannedStep};
+pub use repositories::Aftercare;
+pub(super) use repositories::Repositories;
 
 /// How long the record of a restore may take to be written: it is done by then.
 const RECORD_PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +65,9 @@ pub struct Restored {
     pub id: SetId,
     /// The parts, with their targets; none: the original place.
     pub parts: Vec<(String, Option<String>)>,
+    /// What was looked after in them, and what is left to do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aftercare: Vec<Aftercare>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
 }
@@ -105,12 +111,12 @@ pub async fn restore(session: &Session, set: &StoredSet, plan: Plan<'_>) -> Resu
     let whole = plan.steps.iter().all(|step| step.done.is_none() && step.chosen.is_none())
         && parts.len() == set.manifest.parts.len();
     record(session, set, &parts, whole, start.elapsed(), result.as_ref().err()).await;
-    result?;
-    Ok(Restored { id, parts, duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX) })
+    let aftercare = result?;
+    Ok(Restored { id, parts, aftercare, duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX) })
 }
 
 /// Take the steps, with the operator's commands around them if something goes to its original place.
-async fn taken(session: &Session, run: &SetId, set: &SetId, plan: &Plan<'_>) -> Result<()> {
+async fn taken(session: &Session, run: &SetId, set: &SetId, plan: &Plan<'_>) -> Result<Vec<Aftercare>> {
     let going = Going::start(session, run, set, plan.owners)?;
     if !plan.to_original() {
         return going.take(&plan.steps).await;
@@ -123,7 +129,7 @@ async fn taken(session: &Session, run: &SetId, set: &SetId, plan: &Plan<'_>) -> 
         }
     };
     let after = around::after(session, result.is_ok()).await;
-    result.and(after)
+    result.and_then(|aftercare| after.map(|()| aftercare))
 }
 
 /// Tell the store how it went, and how long it took. That it cannot be told does not undo it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::repositories::Repositories;
 use crate::archive::set::PartRecord;
 use crate::archive::{ExtractOptions, OwnersBy};
 use crate::capability::Witness;
@@ -38,6 +39,8 @@ pub(in crate::run) struct Means {
     pub(in crate::run) witness: Arc<dyn Witness>,
     /// Whom files are given to.
     pub(in crate::run) owners: OwnersBy,
+    /// Looks after the repositories in it.
+    pub(in crate::run) repositories: Option<Arc<Repositories>>,
 }
 
 impl Step<'_> {
@@ -50,7 +53,8 @@ impl Step<'_> {
         // What a strategy has made, only it can remove: it is interrupted, and given time for that.
         let abandon = CancellationToken::new();
         let options = ExtractOptions { owners: means.owners };
-        let archived = Arc::new(ArchivedPart::new(self.chain.clone(), options, session.reporter.clone()));
+        let archived = ArchivedPart::new(self.chain.clone(), options, session.reporter.clone());
+        let archived = Arc::new(archived.looking_after(means.repositories));
         let purpose = Purpose {
             target: into.map(Path::to_owned),
             restore_to: if into.is_none() { self.to.clone() } else { None },
