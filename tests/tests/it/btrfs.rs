@@ -355,7 +355,7 @@ fn foreign_btrfs_snapshots_survive_every_prune() {
     let replaced = btrfs.uuid(&btrfs.path(&name(&sets[0])));
     // And this one's mark is gone: the set's record is as good.
     std::fs::remove_file(btrfs.path(&name(&sets[1]).replace(".home.0", ".home.json"))).unwrap();
-    let pruned = bk.run(&["prune", "--keep-last", "1"]).ok();
+    let pruned = bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
     assert!(format!("{pruned}").contains("was not made by this part"), "{pruned}");
     assert_eq!(bk.list().len(), 1);
     assert_eq!(btrfs.uuid(&btrfs.path(&name(&sets[0]))), replaced);
@@ -371,7 +371,7 @@ fn foreign_btrfs_snapshots_survive_every_prune() {
         .replace(&format!("{:?}", btrfs.text("snaps")), &format!("{:?}", btrfs.text("snaps2")));
     bk.config(&[&application_none(), &moved]);
     bk.backup_id();
-    bk.run(&["prune", "--keep-last", "1"]).fails(7, &["snaps2", "until its sets are gone"]);
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).fails(7, &["snaps2", "until its sets are gone"]);
     assert!(btrfs.path(&name(&sets[2])).exists());
 }
 
@@ -522,7 +522,7 @@ fn two_instances_side_by_side_on_one_subvolume() {
     };
     // Each with its mark.
     assert_eq!((of(&one), of(&two)), (6, 6));
-    one.run(&["prune", "--keep-last", "1"]).ok();
+    one.run(&["prune", "--confirm", one.instance(), "--keep-last", "1"]).ok();
     assert_eq!((of(&one), of(&two), one.list().len(), two.list().len()), (2, 6, 1, 3));
     two.run(&["verify", "--all"]).ok();
     restore(&two, &two.list()[1].0, &btrfs.text("restored"));
