@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
 
 use bkhost_sdk::digest::{self, Algorithm};
-use bkhost_sdk::{Error, Result, exec, path};
+use bkhost_sdk::{Error, Result, archive, exec, path};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Layout, Place};
@@ -157,4 +157,18 @@ pub(crate) fn newest(layout: &Layout, limit: u64) -> Option<(u64, File)> {
         }
     }
     found.pop_last()
+}
+
+/// An archived file in a directory of its own; its guest path.
+pub(crate) fn extract(file: &File, directory: &str) -> Result<String> {
+    std::fs::create_dir_all(path::local(directory)).map_err(|error| Error::io(directory, &error))?;
+    archive::extract(&file.name, directory)?;
+    let mut entries = std::fs::read_dir(path::local(directory)).map_err(|error| Error::io(directory, &error))?;
+    match entries.next() {
+        Some(Ok(entry)) => match entry.file_name().into_string() {
+            Ok(name) => Ok(format!("{directory}/{name}")),
+            Err(_) => Err(Error::corrupt(format!("{} has another name in the set", file.name))),
+        },
+        _ => Err(Error::not_found(format!("{} is not in the set", file.name))),
+    }
 }

@@ -8,18 +8,21 @@ mod check;
 mod config;
 mod files;
 mod ledger;
+mod proof;
 mod restore;
 mod server;
 #[cfg(test)]
 mod tests;
 
-use bkhost_sdk::{Archived, Consistency, Drill, Error, Finding, Result, Snapshot, Source, Strategy, info, warn};
+use bkhost_sdk::{
+    Archived, Consistency, Drill, Error, Finding, Result, Snapshot, Source, Strategy, Verify, info, warn,
+};
 use serde::{Deserialize, Serialize};
 
 use config::{Config, Layout, Method, Place};
 use files::{File, Kind};
 
-bkhost_sdk::export!(P4d: Drill);
+bkhost_sdk::export!(P4d: Verify + Drill);
 
 /// What a snapshot record keeps for the later calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,6 +211,12 @@ impl Strategy for P4d {
             }
         }
         ledger::forget(label)
+    }
+}
+
+impl Verify for P4d {
+    fn verify(&mut self, snapshot: &Snapshot, archived: &[Archived]) -> Result<Vec<Finding>> {
+        proof::verify(&self.config, &snapshot.state()?, archived)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Restoring metadata into an empty root: the checkpoint is replayed, then the journals since.
 
-use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, exec, info, path, warn};
+use bkhost_sdk::{Archived, Error, ErrorCode, Result, exec, info, path, warn};
 
 use crate::State;
 use crate::config::Config;
-use crate::files::{File, Kind};
+use crate::files::{Kind, extract};
 use crate::server::parse_counters;
 
 /// Where the archived files are while they are replayed.
@@ -39,7 +39,7 @@ pub(crate) fn restore(config: &Config, state: &State, archived: &[Archived]) -> 
 
 fn replay(config: &Config, state: &State, archived: &[Archived]) -> Result<()> {
     for (n, file) in state.chain().enumerate() {
-        let place = extract(file, n)?;
+        let place = extract(file, &format!("{WORK}/{n}"))?;
         info!("replaying {}", file.name);
         let command = exec::command("replay").slot("target", path::TARGET).slot_if("case", config.case());
         let output = command.slot_if("compress", file.zipped().then_some("z")).slot("file", &place).run()?;
@@ -60,26 +60,11 @@ fn replay(config: &Config, state: &State, archived: &[Archived]) -> Result<()> {
     verify.run()?.ok().map_err(|error| error.code(ErrorCode::Corrupt).context("p4d -xv of the restored database"))?;
     let server = state.files.iter().filter(|file| file.kind == Kind::Server);
     for (n, file) in server.enumerate().filter(|(_, file)| archived.iter().any(|a| a.name == file.name)) {
-        let place = extract(file, 1_000_000 + n)?;
+        let place = extract(file, &format!("{WORK}/server-{n}"))?;
         let to = path::local(&format!("{}/{}", path::TARGET, file.name));
         std::fs::rename(path::local(&place), to).map_err(|error| Error::io(&file.name, &error))?;
     }
     Ok(())
-}
-
-/// An archived file in a directory of its own; its guest path.
-fn extract(file: &File, n: usize) -> Result<String> {
-    let directory = format!("{WORK}/{n}");
-    std::fs::create_dir_all(path::local(&directory)).map_err(|error| Error::io(&directory, &error))?;
-    archive::extract(&file.name, &directory)?;
-    let mut entries = std::fs::read_dir(path::local(&directory)).map_err(|error| Error::io(&directory, &error))?;
-    match entries.next() {
-        Some(Ok(entry)) => match entry.file_name().into_string() {
-            Ok(name) => Ok(format!("{directory}/{name}")),
-            Err(_) => Err(Error::corrupt(format!("{} has another name in the set", file.name))),
-        },
-        _ => Err(Error::not_found(format!("{} is not in the set", file.name))),
-    }
 }
 
 /// The target was empty: all that is in it, this restore made.

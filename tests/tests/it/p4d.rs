@@ -60,6 +60,36 @@ fn id(manifest: &Value) -> &str {
     manifest["id"].as_str().unwrap()
 }
 
+/// The MD5 of each text is recomputed from the archive, and p4d verifies each file; what it does not accept is damage.
+#[test]
+fn what_was_archived_is_checked_by_p4d_itself() {
+    let (bkhost, p4) = usual("");
+    p4.submit("//depot/main/file0.txt", b"first\n", true);
+    bkhost.backup();
+    p4.submit("//depot/main/file0.txt", b"second\n", true);
+    let set = bkhost.backup();
+    let before = listing(p4.root());
+    let verified = bkhost.run(&["verify", id(&set), "--depth", "full", "--json"]).ok().json();
+    let findings = verified["plugins"][0]["findings"].to_string();
+    assert!(findings.contains("MD5") && findings.contains("p4d -jv is content"), "{verified}");
+    assert!(findings.contains(".ckp.1") && findings.contains(".jnl.1"), "the whole chain: {verified}");
+    assert_eq!(listing(p4.root()), before, "the server was not touched");
+    // A p4d that does not accept a journal.
+    let refuses = bkhost.program(
+        "refuses",
+        "case \" $* \" in *' -jv '*.jnl.*) echo 'Perforce server error: Journal file replay failed at line 3!' >&2; exit 1;; esac
+         exec \"$P4D\" \"$@\"",
+    );
+    let text = std::fs::read_to_string(bkhost.path("bkhost.toml")).unwrap();
+    let (_, real) = text.split_once("p4d = \"").unwrap();
+    let real = real.split('"').next().unwrap();
+    let script = std::fs::read_to_string(&refuses).unwrap().replace("$P4D", real);
+    std::fs::write(&refuses, script).unwrap();
+    std::fs::write(bkhost.path("bkhost.toml"), text.replace(real, refuses.to_str().unwrap())).unwrap();
+    bkhost.run(&["verify", id(&set), "--depth", "full"]).fails(8, &[".jnl.1", "replay failed at line 3"]);
+    bkhost.run(&["verify", id(&set), "--depth", "objects"]).ok();
+}
+
 /// The example, on a real ZFS: under continuous submits a checkpoint, then a journal on top of it.
 #[test]
 fn every_revision_of_the_restored_metadata_is_in_the_restored_depot() {
