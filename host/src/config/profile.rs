@@ -1,7 +1,7 @@
 //! What is known of the directories of an application: `[[part]] profile`.
 //!
 //! A profile is data: what of the directory need not be kept and why, where git repositories are in it, and what the
-//! operator has to know after a restore. README.md of `host/examples` tells it to people.
+//! operator has to know after a restore. README.md tells it to people.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

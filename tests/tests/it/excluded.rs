@@ -62,8 +62,31 @@ fn with_settings(part: &str) -> String {
     part.replacen("[part.config]\n", &format!("{SETTINGS}{OPTIONS}[part.config]\n"), 1)
 }
 
-/// Everything but what is to be left out, as `cp` and `rm` make it.
+/// Everything but what is to be left out.
 fn expected(bk: &Bkhost, home: &Path) -> String {
+    let left_out = [
+        "caches",
+        "export",
+        "tmp",
+        ".lock",
+        "shared/.lock",
+        "log",
+        "shared/log",
+        "plugins/.osgi-cache",
+        "shared/plugins/.bundled",
+        "data/db.mv.db",
+        "shared/data/db.mv.db",
+        "shared/search/data",
+        "shared/data/repositories/2",
+        "own folder",
+        "shared/notes.bak",
+        "bin/old.bak",
+    ];
+    without(bk, home, &left_out)
+}
+
+/// A tree without these files and directories, as `cp` and `rm` make it: its listing.
+pub(crate) fn without(bk: &Bkhost, home: &Path, left_out: &[&str]) -> String {
     let copy = bk.path("expected");
     let mut cp = Command::new("cp");
     cp.arg("-a").arg(home).arg(&copy);
@@ -71,14 +94,12 @@ fn expected(bk: &Bkhost, home: &Path) -> String {
     let mut rm = Command::new("bash");
     rm.current_dir(&copy).args(["-euc"]).arg(
         r#"
-        stamp() { find . -mindepth 1 -type d -printf '%T@ %P\0'; }
-        stamp > ../times
-        rm -r caches export tmp .lock shared/.lock log shared/log plugins/.osgi-cache shared/plugins/.bundled
-        rm -r data/db.mv.db shared/data/db.mv.db shared/search/data shared/data/repositories/2 "own folder"
-        rm shared/notes.bak bin/old.bak
-        while IFS= read -r -d '' line; do [ ! -d "${line#* }" ] || touch -d "@${line%% *}" "${line#* }"; done < ../times
+        find . -mindepth 1 -type d -printf '%T@ %P\0' >../times
+        rm -r -- "$@"
+        while IFS= read -r -d '' line; do [ ! -d "${line#* }" ] || touch -d "@${line%% *}" "${line#* }"; done <../times
     "#,
     );
+    rm.arg("rm").args(left_out);
     tool(rm);
     let listed = listing(&copy);
     std::fs::remove_dir_all(copy).unwrap();

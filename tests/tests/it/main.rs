@@ -10,6 +10,7 @@
 )]
 
 mod alarm;
+mod applications;
 mod aws;
 mod broken_off;
 mod btrfs;

@@ -119,6 +119,25 @@ fn a_stream_out_of_a_container_that_sees_nothing_of_ours() {
 }
 
 #[test]
+fn the_example() {
+    let bk = Bkhost::new();
+    let container = Container::start(&bk, &[&bk.state().join("staging")]);
+    let _ = container.part(&bk, ENV, "");
+    bk.example(
+        "postgresql-docker.toml",
+        None,
+        &[
+            ("\"/usr/bin/docker\"", &format!("{:?}", container.docker)),
+            ("\"postgres\"]", &format!("{:?}]", container.place)),
+            ("\"/var/run/postgresql\"", &format!("{:?}", container.host)),
+            ("[\"wiki\", \"accounts\"]", "[\"app\"]"),
+            ("\"/etc/bkhost/postgres.password\"", &format!("{:?}", bk.path("secret"))),
+        ],
+    );
+    there_and_back(&bk, &container);
+}
+
+#[test]
 fn files_of_a_container_that_sees_the_staging_area() {
     let bk = Bkhost::new();
     let container = Container::start(&bk, &[]);

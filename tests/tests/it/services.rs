@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::crash::{guard_of, kill};
 
 /// An init script as the Linux Standard Base has it, and a daemon that appends numbers to a file in the home.
-const SCRIPT: &str = r#"
+pub(crate) const SCRIPT: &str = r#"
 here=$(dirname "$0"); name=$(basename "$0"); pid=$here/$name.pid
 echo "$1 $name" >>"$here/actions"
 status() { [ -s "$pid" ] && kill -0 "$(cat "$pid")" 2>/dev/null; }

@@ -121,7 +121,11 @@ async fn taken(session: &Session, run: &SetId, set: &SetId, plan: &Plan<'_>) -> 
     if !plan.to_original() {
         return going.take(&plan.steps).await;
     }
-    let result = match around::before(session).await {
+    let stopped = async {
+        around::before(session).await?;
+        plan::refuse_running(session).await
+    };
+    let result = match stopped.await {
         Ok(()) => going.take(&plan.steps).await,
         Err(error) => {
             going.nothing()?;

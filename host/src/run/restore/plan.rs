@@ -194,7 +194,10 @@ impl<'a> Plan<'a> {
             if !accepted && self.set.manifest.instance == session.instance() {
                 refusals.extend(here.may_restore(&self.set.manifest).err());
             }
-            refusals.extend(refuse_running(session).await.err());
+            // What stops it comes first.
+            if session.config.restore.before.is_empty() {
+                refusals.extend(refuse_running(session).await.err());
+            }
         }
         refusals
     }
@@ -315,7 +318,8 @@ fn targets(records: &[&PartRecord], to: &[String]) -> Result<BTreeMap<String, St
     Ok(targets)
 }
 
-async fn refuse_running(session: &Session) -> Result<()> {
+/// Nothing is put under an application that runs.
+pub(super) async fn refuse_running(session: &Session) -> Result<()> {
     let application = session.application().await?;
     if application.is_running().await? {
         return Err(Error::new(ErrorKind::Conflict, format!("{} is running", application.describe()))
