@@ -16,6 +16,7 @@ pub mod aws;
 mod bkhost;
 mod btrfs;
 mod example;
+pub mod elasticsearch;
 mod freezer;
 mod loopfs;
 mod mariadb;

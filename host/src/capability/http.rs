@@ -12,17 +12,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
+use ::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use ::http::{Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyDataStream, BodyExt, Empty, Full, Limited};
-use reqwest::{Client, Url};
+use reqwest::{Certificate, Client, Url};
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::address::is_public;
+use super::authenticate;
 use super::aws::Keys;
 use super::rights::Reachable;
 use super::server::{Host, Server};
@@ -125,6 +126,11 @@ pub(super) fn target<'a>(
             return Err(refuse("the host signs it, and a plugin's own signature has no place in it".to_owned()));
         }
     }
+    if known.authorization.is_some() && headers.contains_key(AUTHORIZATION) {
+        return Err(refuse(
+            "the host says who asks, and the header authorization is not for a plugin to set".to_owned(),
+        ));
+    }
     for (name, value) in headers {
         let name = name.as_str();
         if name == HOST.as_str() {
@@ -194,14 +200,16 @@ impl Egress {
         Ok(good)
     }
 
-    fn client(&self, server: &Server, addresses: Vec<IpAddr>) -> Result<Client, CallError> {
+    fn client(&self, known: &Reachable, addresses: Vec<IpAddr>) -> Result<Client, CallError> {
+        let server = &known.server;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (server.clone(), addresses);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
         let sockets: Vec<_> = key.1.iter().map(|address| SocketAddr::new(*address, server.port)).collect();
-        let client = build(server, &sockets)
+        let trusted = known.ca_file.as_deref().map(authenticate::certificates).transpose()?;
+        let client = build(server, &sockets, trusted)
             .map_err(|e| CallError::new(Code::Other, format!("no HTTP client for {server}: {}", chain(&e))))?;
         // A name whose addresses change all the time must not fill the memory.
         if clients.len() >= 64 {
@@ -228,12 +236,15 @@ impl Egress {
         let head = shorter(HEAD, timeouts.first_byte.map(|t| t.saturating_add(timeouts.connect.unwrap_or(CONNECT))));
         let exchange = async {
             let addresses = self.addresses(known).await?;
-            let client = self.client(server, addresses)?;
+            let client = self.client(known, addresses)?;
             let url = normal(url);
-            let request = match &known.sign {
+            let mut request = match &known.sign {
                 None => outgoing(url, request),
                 Some(sign) => self.signed(sign, url, request).await?,
             };
+            if let Some(authorization) = &known.authorization {
+                request = authorization.add(&client, request)?;
+            }
             client.execute(request).await.map_err(|e| failed(server, e))
         };
         let response = tokio::select! {
@@ -329,8 +340,11 @@ pub(super) fn client(tls: bool) -> reqwest::ClientBuilder {
     builder
 }
 
-fn build(server: &Server, sockets: &[SocketAddr]) -> reqwest::Result<Client> {
+fn build(server: &Server, sockets: &[SocketAddr], trusted: Option<Vec<Certificate>>) -> reqwest::Result<Client> {
     let mut builder = client(server.tls);
+    if let Some(trusted) = trusted.filter(|_| server.tls) {
+        builder = builder.tls_certs_only(trusted);
+    }
     if let Host::Name(name) = &server.host {
         builder = builder.resolve_to_addrs(name, sockets);
     }

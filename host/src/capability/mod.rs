@@ -5,6 +5,7 @@
 //! the call; it is decided before anything runs.
 
 mod address;
+mod authenticate;
 mod aws;
 mod error;
 mod freeze;

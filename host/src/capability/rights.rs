@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::authenticate::{self, Authorization};
 use super::manifest::{EnvValue, ExecRequest, config_key};
 use super::mask::Mask;
 use super::program::{self, Program, SYSTEM_DIRS};
@@ -83,6 +84,10 @@ pub(super) struct Reachable {
     pub(super) allowed: Result<(), CallError>,
     /// How the host signs what goes there.
     pub(super) sign: Option<Signing>,
+    /// The host's `Authorization` for it.
+    pub(super) authorization: Option<Authorization>,
+    /// A PEM file of the certificates that alone are trusted for it.
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 /// What one part's plugin may do.
@@ -439,10 +444,24 @@ fn reachable(request: &RightsRequest<'_>, grant: &Grant) -> Result<Vec<Reachable
                 Err(CallError::denied(format!("the grant for {} does not allow calls to {server}", request.plugin))
                     .hint(grant_line(request.plugin, &line)))
             };
-            let sign = http.sign.as_ref().map(|sign| sign::signing(request, sign, &server, &signed)).transpose()?;
+            let sign = match &http.sign {
+                Some(sign) => sign::signing(request, sign, &server, &signed)?,
+                None => None,
+            };
+            let authorization = authenticate::authorization(request, &http.authenticate)?;
+            if sign.is_some() && authorization.is_some() {
+                let message =
+                    format!("requests to {server} cannot be signed for AWS and carry a password or a key too");
+                return Err(Error::new(ErrorKind::Config, message)
+                    .hint("leave out the region under [part.config], or the secret under [part.secrets]"));
+            }
+            let ca_file = http.ca_file.as_deref().and_then(config_key);
+            let ca_file = ca_file.and_then(|key| config_value(request.config, key)?.as_str().map(PathBuf::from));
+            // The operator has named it in the configuration; a third party's plugin needs the grant as well.
+            let private = found.unwrap_or(http.private && request.origin == Origin::Shipped);
             match all.iter().find(|known| known.server == server) {
-                None => all.push(Reachable { server, private: found.unwrap_or(false), allowed, sign }),
-                Some(known) if known.sign == sign => {}
+                None => all.push(Reachable { server, private, allowed, sign, authorization, ca_file }),
+                Some(known) if known.sign == sign && known.authorization == authorization => {}
                 Some(_) => {
                     let message = format!("the plugin {} asks twice for {server}, signed differently", request.plugin);
                     return Err(Error::new(ErrorKind::Config, message)

@@ -32,13 +32,17 @@ pub(super) struct Signing {
     pub(super) allowed: std::result::Result<(), CallError>,
 }
 
-/// What a manifest's `[http.sign]` means for this server.
+/// What a manifest's `[http.sign]` means for this server; none if it is optional and no region is configured.
 pub(super) fn signing(
     request: &RightsRequest<'_>,
     sign: &Sign,
     server: &Server,
     granted: &[Server],
-) -> Result<Signing> {
+) -> Result<Option<Signing>> {
+    let region = config_key(&sign.region);
+    if sign.optional && region.is_some_and(|key| config_value(request.config, key).is_none()) {
+        return Ok(None);
+    }
     let SignForm::AwsSigv4 = sign.form;
     let plugin = request.plugin;
     let has = |name: &str| request.secrets.contains_key(name);
@@ -75,7 +79,7 @@ pub(super) fn signing(
         ))
         .hint(grant_line(plugin, &line)))
     };
-    Ok(Signing { service: sign.service.clone(), region, allowed })
+    Ok(Some(Signing { service: sign.service.clone(), region, allowed }))
 }
 
 fn local(server: &Server) -> bool {

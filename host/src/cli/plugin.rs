@@ -93,7 +93,9 @@ fn print(plugin: &Plugin, name: &str) {
     for http in &manifest.http {
         let signed =
             http.sign.as_ref().map(|sign| format!(" (signed for {} with AWS keys of this host)", sign.service));
-        field("server", format!("{}{}: {}", http.url, signed.unwrap_or_default(), http.reason));
+        let named: Vec<_> = http.authenticate.iter().map(|how| how.secret.as_str()).collect();
+        let named = if named.is_empty() { String::new() } else { format!(" (with the secret {})", named.join(" or ")) };
+        field("server", format!("{}{}{named}: {}", http.url, signed.unwrap_or_default(), http.reason));
     }
     for secret in &manifest.secret {
         field("secret", format!("{}: {}", secret.name, secret.reason));

@@ -124,7 +124,10 @@ fn references(manifest: &Manifest, schema: &ConfigSchema) -> Vec<Finding> {
         let whose = format!("server {}", http.url);
         want(&whose, &http.url);
         http.sign.iter().for_each(|sign| want(&whose, &sign.region));
+        http.ca_file.iter().for_each(|file| want(&whose, file));
+        http.authenticate.iter().filter_map(|how| how.username.as_ref()).for_each(|name| want(&whose, name));
     }
+    manifest.plugin.declared_if.keys().for_each(|key| want("[plugin] declared-if", &format!("config.{key}")));
     manifest.plugin.copied_if.keys().for_each(|key| want("[plugin] copied-if", &format!("config.{key}")));
     let missing = wanted.into_iter().filter(|(_, key)| !keys.contains_key(key));
     let hint = "name a key of config.schema.json, or add it there";

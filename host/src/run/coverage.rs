@@ -45,6 +45,20 @@ pub(super) fn kinds_and_paths(session: &Session, parts: &[Part]) -> Result<()> {
         return Err(Error::new(ErrorKind::Config, message)
             .hint(format!("add a [[part]] whose plugin backs up a {missing}, or take it out of `coverage.kinds`")));
     }
+    for wanted in &config.coverage.kinds {
+        let mut of_kind = parts.iter().filter(|part| kind(part) == *wanted);
+        if let Some(declared) = of_kind.next()
+            && is_declared(declared)
+            && of_kind.all(is_declared)
+        {
+            let text = format!(
+                "`coverage.kinds`: `{wanted}` is declared and not backed up: the part `{}` captures nothing, and what it is \
+                 for is made anew after a restore",
+                declared.name()
+            );
+            session.reporter.message(Level::Warning, Some(declared.name()), text);
+        }
+    }
     let mounts = if config.coverage.paths.is_empty() { Vec::new() } else { mounts() };
     for path in &config.coverage.paths {
         let real = path.canonicalize().map_err(|e| {
@@ -93,6 +107,11 @@ fn holds(part: &Part, real: &Path, mounts: &[Mount]) -> bool {
     texts(&part.values, &mut all);
     let with_children = part.values.get("recursive").and_then(Value::as_bool).unwrap_or(false);
     all.iter().any(|text| mount.is_of(text) || (with_children && mount.is_below(text)))
+}
+
+/// Whether a part captures nothing, by its configuration.
+fn is_declared(part: &Part) -> bool {
+    part.plugin.manifest().plugin.is_declared(&part.values)
 }
 
 /// Whether only the vendor's servers know what a part backs up.

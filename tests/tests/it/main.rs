@@ -25,6 +25,7 @@ mod directory;
 mod disks;
 mod drill;
 mod ebs;
+mod elasticsearch;
 mod encryption;
 mod excluded;
 mod export;

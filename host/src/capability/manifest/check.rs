@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
-use super::{API, Argv, Effect, Element, EnvValue, ExecRequest, Manifest, OneOf, PathRoot, Sign, Slot};
+use super::{API, Argv, Authenticate, Effect, Element, EnvValue, ExecRequest, Manifest, OneOf, PathRoot, Sign, Slot};
 use crate::capability::freeze::MAX_FREEZE;
 use crate::capability::{server, slots};
 
@@ -139,6 +139,14 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
             .map_err(|e| Problem::new(e, "write an origin: https://host or https://host:port"))
             .and_then(|()| reason(&http.reason))
             .and_then(|()| http.sign.as_ref().map_or(Ok(()), sign))
+            .and_then(|()| http.authenticate.iter().try_for_each(|how| authenticate(manifest, how)))
+            .and_then(|()| match &http.ca_file {
+                Some(file) if config_key(file).is_none() => {
+                    Err(Problem::new(format!("{file:?} is no key"), "write ca-file = \"config.<key>\"")
+                        .on("ca-file", ""))
+                }
+                _ => Ok(()),
+            })
             .map_err(|p| p.below("url", &http.url))?;
     }
     limits(manifest)
@@ -430,7 +438,33 @@ fn sign(sign: &Sign) -> Checked {
         let message = format!("{:?} is no region to sign for", sign.region);
         return Err(Problem::new(message, "write region = \"config.<key>\"").on("region", ""));
     }
+    if sign.optional && config_key(&sign.region).is_none() {
+        let message = "a signature is optional where its region is a key that may not be set";
+        return Err(Problem::new(message, "write region = \"config.<key>\"").on("region", ""));
+    }
     Ok(())
+}
+
+fn authenticate(manifest: &Manifest, how: &Authenticate) -> Checked {
+    let Authenticate { scheme, secret, username } = how;
+    let token = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    if !(1..=32).contains(&scheme.len()) || !scheme.bytes().all(token) {
+        let message = format!("{scheme:?} is no scheme of an Authorization header");
+        return Err(Problem::new(message, "write for example scheme = \"Basic\"").on("scheme", ""));
+    }
+    if manifest.secret.iter().all(|known| known.name != *secret) {
+        let message = format!("the manifest asks for no secret {secret:?}");
+        return Err(Problem::new(message, "add a [[secret]] of this name").on("secret", ""));
+    }
+    match username.as_deref().map(config_key) {
+        Some(Some(_)) if scheme == "Basic" => Ok(()),
+        None if scheme != "Basic" => Ok(()),
+        _ => Err(Problem::new(
+            format!("the scheme {scheme} and its user name do not fit"),
+            "Basic needs username = \"config.<key>\"; other schemes take none",
+        )
+        .on("scheme", "")),
+    }
 }
 
 fn limits(manifest: &Manifest) -> Checked {

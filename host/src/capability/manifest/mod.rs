@@ -70,6 +70,10 @@ pub struct PluginInfo {
     /// that does so. With it, the plugin's consistency counts as `copied`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copied_if: BTreeMap<String, String>,
+    /// Settings with which the plugin captures nothing, because what it is for is made anew after a restore: each is a key
+    /// of `[part.config]` and the value that says so. `[coverage]` says of such a part that it is only declared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub declared_if: BTreeMap<String, String>,
 }
 
 impl PluginInfo {
@@ -77,6 +81,12 @@ impl PluginInfo {
     #[must_use]
     pub fn consistency_of(&self, config: &serde_json::Value) -> Consistency {
         if any_of(&self.copied_if, config) { Consistency::Copied } else { self.consistency }
+    }
+
+    /// Whether a part with this configuration captures nothing.
+    #[must_use]
+    pub fn is_declared(&self, config: &serde_json::Value) -> bool {
+        any_of(&self.declared_if, config)
     }
 }
 
@@ -372,9 +382,34 @@ pub struct HttpRequest {
     pub url: String,
     /// Why it is needed, for the operator.
     pub reason: String,
+    /// It is usually in one's own network: a shipped plugin's name may resolve to an address that is not public. A third
+    /// party's may if its grant says so (`private = true`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub private: bool,
+    /// `config.<key>`: a PEM file of certificates. Where the key is set, these alone are trusted for this server. The guest
+    /// does not get to see the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
     /// How the host signs what goes there. The keys stay with the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign: Option<Sign>,
+    /// How the host says who is asking, if the secret for it is configured. At most one of these secrets may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authenticate: Vec<Authenticate>,
+}
+
+/// A header `Authorization` that the host puts on the requests to a server. The secret stays with the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Authenticate {
+    /// The scheme: `Basic`, which joins the user name and the secret, or one whose value is the secret as it is
+    /// (`Bearer`, `ApiKey`).
+    pub scheme: String,
+    /// The secret's name.
+    pub secret: String,
+    /// `config.<key>`: the user name, for `Basic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
 }
 
 /// How the host signs the requests to a server.
@@ -388,6 +423,9 @@ pub struct Sign {
     pub service: String,
     /// The region it is for: `config.<key>`, or its name.
     pub region: String,
+    /// Where that key is not set, requests go out without a signature.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 /// The form of a signature.

@@ -7,6 +7,7 @@
 mod amazon;
 mod btrfs;
 mod directory;
+mod elasticsearch;
 mod lvm;
 mod mysql;
 mod p4d;
@@ -135,6 +136,7 @@ systems! {
     "amazon-rds" => amazon_rds: amazon::rds,
     "btrfs" => btrfs: btrfs::conforms,
     "directory" => directory: directory::conforms,
+    "elasticsearch" => elasticsearch: elasticsearch::conforms,
     "lvm" => lvm: lvm::conforms,
     "mysql" => mysql: mysql::conforms,
     "p4d" => p4d: p4d::conforms,

@@ -1,0 +1,124 @@
+//! What goes wrong in the middle.
+
+use bkhost_tests::elasticsearch::{Fault, Rule};
+
+use super::*;
+
+/// Every phase, and nothing is left of it.
+#[test]
+fn nothing_is_left_of_a_snapshot_that_is_no_success() {
+    let world = World::new(Flavor::Elastic8);
+    let (search, bk) = (&world.search, &world.bk);
+    let simulator = Simulator::start(&[]);
+    let configure = |keys: &str| bk.config(&[&bk.application(&simulator, ""), &world.part("search", keys)]);
+    configure("");
+    search.register("bkhost", "bkhost", &[]);
+    search.snapshot("bkhost", "nightly", &json!({ "taken_by": "somebody" }));
+    let text = |text: &str| text.to_owned();
+    for (outcome, keys, says) in [
+        (Outcome::Failed(text("disk is full")), "", vec!["is FAILED", "disk is full", "[0]"]),
+        (Outcome::FailsAtStart(text("primary shard is not allocated")), "", vec!["primary shard is not allocated"]),
+        (Outcome::Waits, "start-timeout = 1", vec!["have not begun after 1 s", "start-timeout"]),
+        (Outcome::Hangs, "timeout = 1", vec!["is not complete after 1 s", "raise timeout"]),
+        (Outcome::State(text("MISSING")), "", vec!["is MISSING"]),
+        (Outcome::State(text("INCOMPATIBLE")), "", vec!["is INCOMPATIBLE"]),
+    ] {
+        configure(keys);
+        search.next(outcome.clone());
+        let ended = bk.run(&["run"]);
+        assert_eq!(ended.code, 6, "{outcome:?}: {ended}");
+        for says in says.iter().chain(&["hint: "]) {
+            assert!(ended.stderr.contains(says), "{outcome:?}: `{says}`: {ended}");
+        }
+        assert_eq!(world.snapshots(), ["nightly SUCCESS"], "{outcome:?}");
+        assert!(bk.stored().is_empty(), "{outcome:?}");
+        simulator.is_free();
+    }
+}
+
+/// What passes is waited for, and what was done twice is there once.
+#[test]
+fn what_fails_for_now_is_tried_again() {
+    let world = World::new(Flavor::Elastic8);
+    let (search, bk) = (&world.search, &world.bk);
+    let status = |status, kind: &str| Fault::status(status, kind, "not now");
+    let snapshot = format!("/bkhost-{}", bk.instance());
+    let _ = bk.backup();
+    for (method, path, fault) in [
+        ("PUT", snapshot.as_str(), status(429, "es_rejected_execution_exception")),
+        ("PUT", &snapshot, status(503, "concurrent_snapshot_execution_exception")),
+        ("PUT", &snapshot, status(400, "snapshot_in_progress_exception")),
+        ("PUT", &snapshot, status(503, "master_not_discovered_exception")),
+        ("PUT", &snapshot, Fault::LoseRequest),
+        ("PUT", &snapshot, Fault::LoseReply),
+        ("PUT", &snapshot, Fault::CutReply),
+        ("PUT", &snapshot, Fault::Html(502)),
+        ("GET", "_status", status(503, "cluster_manager_not_discovered_exception")),
+        ("GET", "_status", Fault::CutReply),
+        ("GET", "_status", Fault::LoseReply),
+        ("GET", "_status", Fault::Html(503)),
+        ("GET", "_cat/indices", status(429, "circuit_breaking_exception")),
+        ("DELETE", &snapshot, status(503, "concurrent_snapshot_execution_exception")),
+        ("DELETE", &snapshot, Fault::LoseReply),
+    ] {
+        search.fault(Rule::on(method, path, fault.clone()).first(2));
+        search.timing(Duration::from_millis(20), 100_000);
+        let set = bk.backup_id();
+        bk.run(&["prune", "--keep-last", "1"]).ok();
+        let left = world.snapshots();
+        assert_eq!(left, [format!("bkhost-{}-{set}-search SUCCESS", bk.instance())], "{method} {path} {fault:?}");
+        search.heal();
+    }
+}
+
+/// Not tried again for ever, and told as what it is.
+#[test]
+fn an_answer_that_is_none_is_told() {
+    let world = World::new(Flavor::Elastic8);
+    let (search, bk) = (&world.search, &world.bk);
+    let _ = bk.backup();
+    let kept = world.snapshots();
+    let snapshot = format!("/bkhost-{}", bk.instance());
+    for (method, path, fault, says) in [
+        ("GET", "_cat/indices", Fault::Html(200), "the answer is HTML: <html><body>Please log in"),
+        ("GET", "_cat/indices", Fault::Text(200, "[{\"index\": \"a".to_owned()), "cut off"),
+        ("PUT", &snapshot, Fault::Html(404), "the answer is HTML"),
+        (
+            "PUT",
+            &snapshot,
+            Fault::status(400, "illegal_argument_exception", "unknown setting"),
+            "illegal_argument_exception: unknown setting",
+        ),
+        ("GET", "_status", Fault::Html(200), "the answer is HTML"),
+        ("GET", "/", Fault::Text(200, "{\"hello\": \"world\"}".to_owned()), "no Elasticsearch or OpenSearch"),
+    ] {
+        search.fault(Rule::on(method, path, fault.clone()).first(40));
+        let start = Instant::now();
+        let outcome = bk.run(&["run"]);
+        assert_ne!(outcome.code, 0, "{outcome}");
+        assert!(outcome.stderr.contains(says), "{method} {path} {fault:?}: {outcome}");
+        assert!(start.elapsed() < Duration::from_secs(45), "{outcome}");
+        search.heal();
+        bk.run(&["recover"]).ok();
+        assert_eq!(world.snapshots(), kept, "{method} {path} {fault:?}");
+    }
+}
+
+/// Somebody deletes the snapshot while it is being taken.
+#[test]
+fn a_snapshot_that_vanishes_fails_the_run() {
+    let world = World::new(Flavor::OpenSearch1);
+    world.search.next(Outcome::Hangs);
+    let run = world.bk.spawn(&["run"]);
+    let mut name = String::new();
+    until("it is being taken", Duration::from_secs(60), || {
+        name = world.snapshots().first().cloned().unwrap_or_default();
+        !name.is_empty()
+    });
+    // Its own retention, say.
+    world.search.delete_snapshot("bkhost", name.split(' ').next().unwrap());
+    let outcome = run.end();
+    assert_eq!(outcome.code, 6, "{outcome}");
+    assert!(outcome.stderr.contains("is gone: somebody has deleted it"), "{outcome}");
+    assert!(world.bk.stored().is_empty());
+}
