@@ -1,7 +1,7 @@
 //! Requests to the servers of the plugin's manifest (`[[http]]`).
 //!
 //! The host connects, checks where the name leads to, and signs where the manifest says `[http.sign]`: keys are never in
-//! here. Redirects are not followed. In a dry run (`bkhost plan`) only GET and HEAD are sent, so ask by GET what only
+//! here. So are the passwords and keys that it adds where the manifest says `[[http.authenticate]]`. Redirects are not followed. In a dry run (`bkhost plan`) only GET and HEAD are sent, so ask by GET what only
 //! looks; everything else is recorded and answered with [`Response::planned`]. A component imports `wasi:http` only if it calls [`send`], and the host runs it only
 //! if its manifest asks for a server.
 

@@ -77,7 +77,8 @@ pub(super) async fn store_part(
     let storing = store_sources(session, &name, sources, &format, writer, &stop);
     let mut stored = confirmed(&mut part.instance, &snapshot, storing, &stop).await?;
     stored.changed.extend(&part.instance.torn());
-    if !part.part.settings.keeps_nothing() {
+    // What is declared to be made anew has nothing to archive.
+    if !part.part.settings.keeps_nothing() && !part.part.plugin.manifest().plugin.is_declared(&part.part.values) {
         refuse_empty(part, &stored)?;
     }
     let mut general: Vec<String> = stored.warnings.iter().map(|warning| warning.text.clone()).collect();

@@ -1,6 +1,5 @@
 //! What would fail later.
 
-use bkhost_sdk::http::Method;
 use bkhost_sdk::{Finding, Result};
 use serde_json::{Value, json};
 
@@ -53,6 +52,21 @@ fn unencrypted(url: &str) -> bool {
 
 fn indices(config: &Config, client: &Client) -> Result<Vec<Finding>> {
     let all = cluster::indices(client)?;
+    // Those of a data stream are hidden, and the stream is what a pattern means.
+    let streams = all.iter().filter_map(|index| {
+        let rest = index.name.strip_prefix(".ds-")?;
+        let (stream, _) = rest.rsplit_once('-')?;
+        Some(stream.rsplit_once('-').filter(|(_, date)| date.contains('.')).map_or(stream, |(stream, _)| stream))
+    });
+    let mut streams = streams.filter(|stream| config.indices.iter().any(|pattern| cluster::means(pattern, stream)));
+    if let Some(stream) = streams.next() {
+        let subject = format!("data stream {stream}");
+        let message = "it would be captured, and this plugin cannot restore data streams";
+        return Ok(vec![
+            Finding::failure(subject, message)
+                .hint("under [part.config]: let `indices` name what is to be captured without it"),
+        ]);
+    }
     let names: Vec<_> = all.iter().map(|index| index.name.clone()).collect();
     let idle = cluster::idle(&config.indices, &names);
     if !idle.is_empty() {
@@ -69,22 +83,6 @@ fn indices(config: &Config, client: &Client) -> Result<Vec<Finding>> {
             .hint("GET _cluster/allocation/explain says why"),
         );
     }
-    // Those of a data stream are hidden, and the stream is what a pattern means.
-    let streams = all.iter().filter_map(|index| {
-        let rest = index.name.strip_prefix(".ds-")?;
-        let (stream, _) = rest.rsplit_once('-')?;
-        Some(stream.rsplit_once('-').filter(|(_, date)| date.contains('.')).map_or(stream, |(stream, _)| stream))
-    });
-    for stream in streams.filter(|stream| config.indices.iter().any(|pattern| cluster::means(pattern, stream))).take(1)
-    {
-        findings.push(
-            Finding::failure(
-                format!("data stream {stream}"),
-                "it would be captured, and this plugin cannot restore data streams",
-            )
-            .hint("under [part.config]: let `indices` name what is to be captured without it"),
-        );
-    }
     let health = client.get("_cluster/health")?;
     if health.get("status").and_then(Value::as_str) == Some("red") && findings.len() == 1 {
         findings.push(Finding::warning("cluster", "it is red, by indices that are not captured"));
@@ -99,6 +97,7 @@ fn places(client: &Client, cluster: &Cluster, repository: &Repository) -> Result
             return Ok(vec![Finding::from_error(subject, error)]);
         }
         let nodes = repository.verify(client)?;
+        // A dry run does not try it.
         let nodes = nodes.map_or_else(String::new, |nodes| format!("; {nodes} nodes can write to it"));
         return Ok(vec![Finding::info(subject, format!("{} {}{nodes}", repository.kind, repository.place()))]);
     }
@@ -160,9 +159,8 @@ fn rights(client: &Client, cluster: &Cluster) -> Result<Vec<Finding>> {
         return Ok(Vec::new());
     }
     let names: Vec<_> = PRIVILEGES.iter().map(|(name, _)| *name).collect();
-    let Ok(Some(answer)) =
-        client.once(Method::Post, "_security/user/_has_privileges", Some(&json!({ "cluster": names })))
-    else {
+    // A refusal says that there is no security.
+    let Ok(answer) = client.ask("_security/user/_has_privileges", &json!({ "cluster": names })) else {
         return Ok(Vec::new());
     };
     let user = answer.get("username").and_then(Value::as_str).unwrap_or("the user").to_owned();

@@ -39,6 +39,14 @@ impl Client {
         Ok(self.repeat(Method::Get, path, None)?.unwrap_or_default())
     }
 
+    /// The same, of a call that says in its body what it is about.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub(crate) fn ask(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        Ok(self.repeat(Method::Get, path, Some(body))?.unwrap_or_default())
+    }
+
     /// A call that may arrive twice, because it names what it makes or deletes. None in a dry run. A repetition may meet
     /// what the first attempt has done.
     ///

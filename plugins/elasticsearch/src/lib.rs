@@ -18,6 +18,8 @@ mod shot;
 mod state;
 mod wait;
 
+use std::time::Duration;
+
 use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, Verify};
 
 use client::Client;
@@ -69,7 +71,9 @@ impl Strategy for Elasticsearch {
             let message = "nothing is captured: the indices are declared to be built anew after a restore";
             return Ok(vec![Finding::warning("search", message)]);
         }
-        check::check(&self.config, &self.client()?, &self.repository()?)
+        // Whoever looks does not want to wait for a server that is not there.
+        let client = self.client()?.patience(Duration::from_secs(3));
+        check::check(&self.config, &client, &self.repository()?)
     }
 
     fn prepare(&mut self) -> Result<()> {

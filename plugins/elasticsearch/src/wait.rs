@@ -15,7 +15,7 @@ use crate::state::State;
 /// The host keeps no longer state, in bytes.
 const MAX_STATE: usize = 250 << 10;
 /// How long it may not be seen, while it is taken out of the running ones and put among the others.
-const UNSEEN: Duration = Duration::from_secs(30);
+const UNSEEN: Duration = Duration::from_secs(10);
 
 pub(crate) fn completed(config: &Config, client: &Client, mut snapshot: Snapshot) -> Result<Snapshot> {
     let mut state: State = snapshot.state()?;

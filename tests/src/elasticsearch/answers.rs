@@ -67,7 +67,7 @@ pub(super) fn answer(world: &mut World, request: &Request) -> Message {
             let repo = world.path_repo.as_ref().map(|path| json!({ "repo": [path.display().to_string()] }));
             ok(&json!({ "nodes": { "n1": { "name": "node-1", "settings": { "path": repo.unwrap_or(json!({})) } } } }))
         }
-        ("POST", ["_security", "user", "_has_privileges"]) => privileges(world, request),
+        ("GET", ["_security", "user", "_has_privileges"]) => privileges(world, request),
         ("GET", ["_snapshot", repository]) => match world.repositories.get(*repository) {
             Some(found) => {
                 ok(&json!({ *repository: { "type": found.kind, "uuid": "r1", "settings": found.settings } }))

@@ -1,5 +1,6 @@
 //! What the gate allows and what it refuses, with real children, real directories and real (loopback) servers.
 
+mod authenticate;
 mod files;
 mod manifest;
 mod requests;

@@ -105,7 +105,7 @@ fn a_failed_restore_removes_what_it_made_and_nothing_else() {
     // Not in time, and cancelled.
     world.configure("indices = [\"bitbucket-*\"]\ntimeout = 1");
     search.timing(Duration::ZERO, 10);
-    world.restore(&id, &["--to", "old"]).fails(6, &["not usable after 1 s", "raise timeout"]);
+    world.restore(&id, &["--to", "old"]).fails(12, &["not usable after 1 s", "raise timeout"]);
     assert_eq!(search.indices(), before);
     world.configure("indices = [\"bitbucket-*\"]");
     search.timing(Duration::ZERO, u64::MAX);
@@ -113,7 +113,7 @@ fn a_failed_restore_removes_what_it_made_and_nothing_else() {
     // The snapshot itself is gone.
     let name = world.snapshots()[0].split(' ').next().unwrap().to_owned();
     search.delete_snapshot("bkhost", &name);
-    world.restore(&id, &["--to", "new"]).fails(6, &["is not in the repository bkhost", "take another set"]);
+    world.restore(&id, &["--to", "new"]).fails(13, &["is not in the repository bkhost", "take another set"]);
 }
 
 /// Answers that were lost, and a cluster without a master for a moment.
