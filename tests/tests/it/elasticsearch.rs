@@ -212,9 +212,9 @@ fn the_lock_does_not_grow_with_the_data() {
         figures.push((documents * 4, locked, start.elapsed().as_millis()));
     }
     eprintln!("KB of documents, ms locked without the drain, ms in all: {figures:?}");
-    assert!(figures.iter().all(|(_, locked, all)| u128::from(*locked) + 100 < *all), "{figures:?}");
-    // Copying the last takes half a second or more on the stub, per shard.
-    assert!(figures[2].1 < figures[0].1 + 1000, "{figures:?}");
+    // What takes seconds is the copying, which grows.
+    assert!(figures.iter().all(|(_, locked, _)| *locked < 2_000), "{figures:?}");
+    assert!(figures[2].2 - u128::from(figures[2].1) > 2_500, "{figures:?}");
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn partial_search_snapshots_kept_while_good_ones_are_deleted() {
         let outcome = bk.run(&["run"]).fails(6, &["is PARTIAL", "bitbucket-", "node left the cluster", "hint: "]);
         assert!(outcome.stderr.contains("2 of 4 shards") && outcome.stderr.contains("[0]"), "{outcome}");
         assert_eq!(world.snapshots(), kept);
-        bk.run(&["prune"]).ok();
+        bk.run(&["prune", "--confirm", bk.instance()]).ok();
         assert_eq!(world.snapshots(), kept);
         assert_eq!(bk.list().len(), 2);
     }
@@ -242,7 +242,7 @@ fn partial_search_snapshots_kept_while_good_ones_are_deleted() {
     let label = format!("bkhost-{}-20200101-000000-abcdef", bk.instance());
     let ours = json!({ "bkhost-instance": bk.instance(), "bkhost-part": "search", "bkhost-run": label });
     search.snapshot("bkhost", &format!("{label}-search"), &ours);
-    bk.run(&["prune"]).ok();
+    bk.run(&["prune", "--confirm", bk.instance()]).ok();
     let left = world.snapshots();
     assert!(left.contains(&name(&good[1])) && left.contains(&name(&third)), "{left:?}");
     world.restore(&good[1], &["--to", "restored"]).ok();
@@ -255,7 +255,7 @@ fn two_instances_in_one_repository() {
     other.config(&[&application_none(), &world.part("search", ""), "[retention]\nkeep-last = 1\n"]);
     let (ours, theirs) = (world.bk.backup_id(), other.backup_id());
     let _ = other.backup_id();
-    other.run(&["prune", "--keep-last", "1"]).ok();
+    other.run(&["prune", "--confirm", other.instance(), "--keep-last", "1"]).ok();
     let left = world.snapshots();
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(
@@ -382,7 +382,7 @@ fn requests_are_signed_for_amazon() {
     run(&["snapshots"], secret).ok();
     run(&["restore", &id, "--to", "new-*", "--confirm", bk.instance()], secret).ok();
     assert_eq!(world.both("new-"), truth);
-    run(&["prune", "--keep-last", "1"], secret).ok();
+    run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"], secret).ok();
 
     bk.config(&[&application_none(), &part.replace("role-arn", "# role-arn")]);
     run(&["check"], secret).fails(3, &["names no role"]);

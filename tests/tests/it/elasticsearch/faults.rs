@@ -79,7 +79,7 @@ fn what_fails_for_now_is_tried_again() {
         let before = search.calls().len();
         search.timing(Duration::from_millis(20), 100_000);
         let set = bk.backup_id();
-        bk.run(&["prune", "--keep-last", "1"]).ok();
+        bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
         let left = world.snapshots();
         assert_eq!(left, [format!("bkhost-{}-{set}-search SUCCESS", bk.instance())], "{faults:?}");
         let (method, path, _) = faults[0];
@@ -116,7 +116,7 @@ fn an_answer_that_is_none_is_told() {
         let outcome = bk.run(&["run"]);
         assert_ne!(outcome.code, 0, "{outcome}");
         assert!(outcome.stderr.contains(says), "{method} {path} {fault:?}: {outcome}");
-        assert!(start.elapsed() < Duration::from_secs(45), "{outcome}");
+        assert!(start.elapsed() < Duration::from_secs(80), "{outcome}");
         search.heal();
         bk.run(&["recover"]).ok();
         assert_eq!(world.snapshots(), kept, "{method} {path} {fault:?}");

@@ -153,7 +153,7 @@ fn a_cluster_made_anew_gets_its_repository_back() {
     assert!(world.bk.run(&["verify", &ids[1]]).stderr.contains("is not registered"));
     world.bk.run(&["restore", &ids[1], "--confirm", world.bk.instance()]).ok();
     assert_eq!(["bitbucket-search", "bitbucket-project"].map(|name| anew.documents(name)), truth);
-    world.bk.run(&["prune"]).ok();
+    world.bk.run(&["prune", "--confirm", world.bk.instance()]).ok();
     assert_eq!(anew.snapshots("bkhost"), [format!("bkhost-{}-{}-search SUCCESS", world.bk.instance(), ids[1])]);
 }
 
