@@ -162,11 +162,13 @@ fn unused(manifest: &Manifest, imports: &BTreeMap<String, Vec<String>>) -> Vec<F
     for directory in manifest.directory.iter().filter(|directory| directory.freeze && !freezes) {
         found.push(warning(format!("directory {}", directory.name), "its code freezes no file system", hint));
     }
+    let asks = manifest.http.iter().flat_map(|http| &http.authenticate).map(|how| how.secret.as_str());
     let used: BTreeSet<_> = manifest
         .exec
         .iter()
         .flat_map(|exec| exec.env.values())
         .filter_map(|value| if let EnvValue::Secret(name) = value { Some(name.as_str()) } else { None })
+        .chain(asks)
         .collect();
     let signs = manifest.http.iter().any(|http| http.sign.is_some());
     let of_signing = ["access-key-id", "secret-access-key", "session-token"];
