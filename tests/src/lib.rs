@@ -15,8 +15,8 @@
 pub mod aws;
 mod bkhost;
 mod btrfs;
-mod example;
 pub mod elasticsearch;
+mod example;
 mod freezer;
 mod loopfs;
 mod mariadb;
