@@ -247,7 +247,7 @@ fn mesh_nodes_of_one_moment() {
     }
     std::fs::write(zfs.files(&shared).join("bitbucket.properties"), "x=y\n").unwrap();
     postgres.create(&name, 100);
-    let (sshd, last) = (Sshd::start(zfs, &bk.path("nodes")), Sshd::start(zfs, &bk.path("last")));
+    let (mut sshd, mut last) = (Sshd::start(zfs, &bk.path("nodes")), Sshd::start(zfs, &bk.path("last")));
     // It drains for longer than a push takes.
     let simulator = Arc::new(Simulator::start(&["--drain", "1s"]));
     bk.example(
@@ -258,9 +258,9 @@ fn mesh_nodes_of_one_moment() {
             ("tank/mesh-1", &one),
             ("tank/mesh-2", &two),
             ("tank/mesh-3", &three),
-            (&ssh("mesh-1"), &sshd.via()),
-            (&ssh("mesh-2"), &sshd.via()),
-            (&ssh("mesh-3"), &last.via()),
+            (&ssh("mesh-1"), &sshd.via_shared()),
+            (&ssh("mesh-2"), &sshd.via_shared()),
+            (&ssh("mesh-3"), &last.via_shared()),
             ("database = \"bitbucket\"", &database(&name)),
             ("run-as = \"postgres\"\n", ""),
         ],
