@@ -208,6 +208,9 @@ impl Checker<'_> {
             if part.run_as.as_ref().is_some_and(String::is_empty) {
                 return Err(self.wrong(&at("run-as"), "`run-as` must not be empty"));
             }
+            if let Some(staging) = &part.staging {
+                self.absolute(&at("staging"), staging)?;
+            }
             check_via(&part.via).map_err(|why| self.wrong(&at("via"), &format!("`via` {why}")))?;
             self.left_out(index, part)?;
             for (program, file) in &part.programs {

@@ -48,6 +48,7 @@ fn part(record: &PartRecord) -> Part {
         plugin: format!("{}.wasm", record.plugin),
         after: Vec::new(),
         run_as: None,
+        staging: None,
         via: Vec::new(),
         profile: left_out.profile.as_deref().and_then(Profile::named),
         exclude: left_out.exclude,

@@ -50,6 +50,7 @@ const FORMS: &[(&str, &str)] = &[
     ("part[].options", "the options of the part's profile below [part.options]"),
     ("part[].options.exclude-repositories", "exclude-repositories = [12, 77], ids of repositories"),
     ("part[].options.git-locks", "git-locks = \"remove\" or \"report\""),
+    ("part[].staging", "staging = \"/srv/bkhost-staging\""),
     ("part[].config", "write the plugin's own keys below [part.config]"),
     ("part[].secrets", "password = { env = \"PGPASSWORD\" } below [part.secrets]"),
     ("part[].via", "via = [\"/usr/bin/docker\", \"exec\", \"-i\", \"--env={env}\", \"postgres\"]"),

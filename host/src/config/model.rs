@@ -178,6 +178,10 @@ pub struct Part {
     /// The user whose rights the plugin's commands get. Default: the user that bkhost runs as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as: Option<String>,
+    /// Where the plugin stages what it copies or dumps: an absolute path of a directory that exists. The part gets a
+    /// directory of its own in it, `<instance>/<part>`. Default: below the state directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging: Option<PathBuf>,
     /// Words in front of every command of the plugin, which run it elsewhere: `["/usr/bin/docker", "exec", "-i",
     /// "--env={env}", "postgres"]`. The first is a program of this machine, which is checked like any other; the plugin's
     /// own programs are then those of the container. With `ssh` (`["/usr/bin/ssh", "-i", "/etc/bkhost/node-key",

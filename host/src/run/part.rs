@@ -151,7 +151,10 @@ impl Part {
             run_as: self.settings.run_as.clone(),
             staging: match &purpose.workspace {
                 Some(workspace) => workspace.staging.clone(),
-                None => session.dirs.staging(self.name())?,
+                None => session
+                    .dirs
+                    .staging(self.name(), self.settings.staging.as_deref())
+                    .map_err(|e| e.within(format!("part `{}`", self.name())))?,
             },
             state: match &purpose.workspace {
                 Some(workspace) => workspace.state.clone(),
@@ -271,7 +274,9 @@ fn own_places(session: &Session) -> Vec<(String, PathBuf)> {
     let state = ("the state directory".to_owned(), session.dirs.instance().to_owned());
     let stores = session.config.stores.iter().map(|store| ("the store".to_owned(), PathBuf::from(&store.to)));
     // One that is no directory of this machine is none that could be frozen.
-    std::iter::once(state).chain(stores.filter(|(_, path)| path.is_absolute())).collect()
+    let staging = session.config.parts.iter().filter_map(|part| part.staging.clone());
+    let staging = staging.map(|path| ("the staging area".to_owned(), path));
+    std::iter::once(state).chain(staging).chain(stores.filter(|(_, path)| path.is_absolute())).collect()
 }
 
 impl LivePart<'_> {

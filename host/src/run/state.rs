@@ -1,13 +1,13 @@
 //! The directories that bkhost keeps on this machine.
 
 use std::fs::{DirBuilder, Permissions};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 
-/// The state of one instance. Below the root: `aot/` (compiled plugins, shared), and per instance `lock`, `runs/`
-/// (journals), `staging/<part>/`, `plugin-state/<part>/`, `mirrors/<part>/` and `sealed/`.
+/// The state of one instance. Below the root: `aot/` (compiled plugins, shared), and per instance `lock`, `runs/` (journals),
+/// `staging/<part>/` (unless the part has it elsewhere), `plugin-state/<part>/`, `mirrors/<part>/` and `sealed/`.
 #[derive(Debug, Clone)]
 pub struct StateDirs {
     root: PathBuf,
@@ -84,14 +84,40 @@ impl StateDirs {
         Ok(dir)
     }
 
-    /// A part's staging directory, made if it is missing.
+    /// A part's staging directory, made if it is missing: below the directory `elsewhere` that the operator names, or below
+    /// the state.
     ///
     /// # Errors
-    /// If it cannot be made.
-    pub fn staging(&self, part: &str) -> Result<PathBuf> {
-        let dir = self.instance.join("staging").join(part);
+    /// If it cannot be made; if `elsewhere` does not exist, or somebody else may change what is in it.
+    pub fn staging(&self, part: &str, elsewhere: Option<&Path>) -> Result<PathBuf> {
+        let dir = match elsewhere {
+            None => self.instance.join("staging").join(part),
+            Some(place) => self.own_directory(place)?.join(part),
+        };
         make(&dir, 0o700)?;
         Ok(dir)
+    }
+
+    /// The instance's directory in a place that is not our own.
+    fn own_directory(&self, place: &Path) -> Result<PathBuf> {
+        let hint = "it is `staging` of the [[part]]: a directory that exists, on a file system that is mounted";
+        // Not made: where it belongs on another disk, that one is not mounted.
+        if !place.is_dir() {
+            let text = format!("the staging directory {} does not exist", place.display());
+            return Err(Error::new(ErrorKind::Config, text).hint(hint));
+        }
+        let dir = place.join(self.instance.file_name().unwrap_or_default());
+        let looked = || format!("cannot look at {}", dir.display());
+        if std::fs::symlink_metadata(&dir).is_err() {
+            make(&dir, 0o711).map_err(|e| e.hint(hint))?;
+        }
+        let found = std::fs::symlink_metadata(&dir).or_error(ErrorKind::Io, looked)?;
+        let ours = found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0;
+        if found.is_dir() && ours {
+            return Ok(dir);
+        }
+        let text = format!("{} is no directory of ours that nobody else may change", dir.display());
+        Err(Error::new(ErrorKind::Denied, text).hint("move it away, or choose another `staging` for the [[part]]"))
     }
 
     /// A part's private state, made if it is missing.
