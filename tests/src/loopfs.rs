@@ -30,11 +30,18 @@ impl LoopFs {
     #[must_use]
     #[track_caller]
     pub fn new(dir: &Path, name: &str, kind: &str) -> Self {
+        // XFS is not made any smaller.
+        Self::sized(dir, name, kind, if kind == "xfs" { 320 << 20 } else { 24 << 20 })
+    }
+
+    /// One of this kind (`ext4`, `xfs`, `btrfs`) that has so many bytes.
+    #[must_use]
+    #[track_caller]
+    pub fn sized(dir: &Path, name: &str, kind: &str, size: u64) -> Self {
         assert!(rustix::process::geteuid().is_root(), "the tests of file systems need root: sudo make test");
         let (point, image) = (dir.join(name), dir.join(format!("{name}.img")));
         std::fs::create_dir(&point).unwrap();
-        // XFS is not made any smaller. The file is sparse.
-        let size = if kind == "xfs" { 320 << 20 } else { 24 << 20 };
+        // The file is sparse.
         File::create(&image).unwrap().set_len(size).unwrap();
         let mut mkfs = Command::new(format!("mkfs.{kind}"));
         tool({

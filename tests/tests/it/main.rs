@@ -51,6 +51,7 @@ mod refusals;
 mod regressions;
 mod rehearsed;
 mod restore;
+mod rsync;
 mod s3;
 mod services;
 mod several;

@@ -12,6 +12,7 @@ mod lvm;
 mod mysql;
 mod p4d;
 mod postgresql;
+mod rsync;
 mod shipped;
 mod suite;
 mod zfs;
@@ -141,5 +142,6 @@ systems! {
     "mysql" => mysql: mysql::conforms,
     "p4d" => p4d: p4d::conforms,
     "postgresql" => postgresql: postgresql::conforms,
+    "rsync" => rsync: rsync::conforms,
     "zfs" => zfs: zfs::conforms,
 }
