@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::args::Adhoc;
 use super::context::Context;
 use super::output;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::report::Level;
 use crate::run::{self, Session, blocking};
 use crate::store::{SetEntry, Store};
@@ -38,12 +38,14 @@ pub(super) async fn snapshots(context: &Context) -> Result<ExitCode> {
 }
 
 /// The sets of all stores. Where one is missing, what is at the vendors matters all the more.
-async fn sets(session: &Session) -> Result<Vec<SetEntry>> {
+async fn sets(session: &Session) -> Result<Vec<(Store, SetEntry)>> {
     let mut all = Vec::new();
     for config in &session.config.stores {
         let listed = async {
             let (store, instance) = (Store::configured(config, false).await?, session.instance().to_owned());
-            blocking(move || store.list(&instance)).await
+            let listing = store.clone();
+            let sets = blocking(move || listing.list(&instance)).await?;
+            Ok::<Vec<_>, Error>(sets.into_iter().map(|set| (store.clone(), set)).collect())
         };
         match listed.await {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Store) => {

@@ -268,6 +268,23 @@ fn two_instances_in_one_repository() {
     assert!(shown.contains("\"other\"") && !shown.contains("\".hidden\""), "{shown}");
 }
 
+/// What an encrypted set hides is known to the machine that made it, and to nobody without its notes or a key.
+#[test]
+fn snapshots_of_encrypted_sets_are_known() {
+    let world = World::new(Flavor::Elastic8);
+    let bk = &world.bk;
+    let (_, recipient) = crate::encryption::key(bk, "key");
+    let encryption = format!("[encryption]\nrecipients = [\"{recipient}\"]\n");
+    bk.config(&[&application_none(), &world.part("search", ""), &encryption]);
+    let id = bk.backup_id();
+    let listed = || bk.run(&["snapshots", "--json"]).ok();
+    assert_eq!(listed().json()["snapshots"][0]["set"], id.as_str());
+    std::fs::remove_dir_all(bk.state().join("sealed")).unwrap();
+    let outcome = listed();
+    assert_eq!(outcome.json()["snapshots"][0]["set"], Value::Null, "{outcome}");
+    assert!(format!("{outcome}").contains(&format!("which snapshot set {id} has is not known")), "{outcome}");
+}
+
 /// A run that is killed while its shards wait to begin: the guard gives the application back, and `recover` deletes.
 #[test]
 fn a_killed_run_leaves_nothing_after_recovery() {

@@ -13,7 +13,7 @@ const NAMES: [&str; 4] = ["quarterly-figures", "ledger-of-debts", "whistle.blowe
 const CONTENT: &str = "the-words-in-the-file";
 
 /// An identity that `age-keygen` made, and its recipient.
-fn key(bk: &Bkhost, name: &str) -> (PathBuf, String) {
+pub(super) fn key(bk: &Bkhost, name: &str) -> (PathBuf, String) {
     let file = bk.path(name);
     let mut keygen = Command::new("age-keygen");
     keygen.arg("-o").arg(&file);
