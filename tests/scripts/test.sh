@@ -2,13 +2,15 @@
 # Runs every test. An integration test that fails is run once more, alone: those tests drive real systems and measure
 # time, and a machine that is busy with something else makes some late. What fails twice has failed; what fails once is
 # named at the end, because it wants to be looked at all the same.
+#
+# Shown is what there is to be looked at. All of it is in test.log in the target directory.
 set -euo pipefail
 
 everything=(cargo test --release --workspace --exclude bkhost-test-guests)
-log=$(mktemp "${TMPDIR:-/tmp}/bkhost-test.XXXXXX")
-trap 'rm -f "$log"' EXIT
+log=${CARGO_TARGET_DIR:-target}/test.log
+worth() { sed -u '/^test .* \.\.\. ok$/d; /^running [0-9]* tests\?$/d; /^$/d'; }
 
-if "${everything[@]}" --no-fail-fast 2>&1 | tee "$log"; then
+if "${everything[@]}" --no-fail-fast 2>&1 | tee "$log" | worth; then
   exit 0
 fi
 # Cargo names the test programs that failed. The others are quick and touch nothing: they are not forgiven.
@@ -23,5 +25,5 @@ if [ "${#failed[@]}" = 0 ] || [ "${#failed[@]}" -gt 5 ]; then
   exit 1
 fi
 echo "test: ${#failed[@]} integration tests failed; once more, one after the other: ${failed[*]}" >&2
-"${everything[@]}" --test it -- --exact --test-threads=1 "${failed[@]}"
+"${everything[@]}" --test it -- --exact --test-threads=1 "${failed[@]}" 2>&1 | worth
 echo "test: FAILED ONCE, and passed alone: ${failed[*]}" >&2
