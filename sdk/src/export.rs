@@ -156,4 +156,20 @@ macro_rules! export_optional {
         #[cfg(target_arch = "wasm32")]
         $crate::bindings_drill::export_guest_drill!(Exported with_types_in $crate::bindings_drill);
     };
+    (Offsite $strategy:ident) => {
+        impl $crate::bindings_offsite::exports::bkhost::snapshot::offsite::Guest for Exported {
+            fn copy(snapshot: $crate::Snapshot) -> $crate::Result<$crate::Snapshot> {
+                $crate::with(&STRATEGY, |s: &mut $strategy| $crate::Offsite::copy(s, &snapshot))
+            }
+            fn undo(snapshot: $crate::Snapshot) -> $crate::Result<()> {
+                $crate::with(&STRATEGY, |s: &mut $strategy| $crate::Offsite::undo(s, &snapshot))
+            }
+            fn find(label: ::std::string::String) -> $crate::Result<::std::option::Option<$crate::Snapshot>> {
+                $crate::with(&STRATEGY, |s: &mut $strategy| $crate::Offsite::find(s, &label))
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings_offsite::export_guest_offsite!(Exported with_types_in $crate::bindings_offsite);
+    };
 }

@@ -12,6 +12,14 @@ use crate::{Error, ErrorCode, Result};
 /// The longest answer that [`send`] takes, in bytes.
 pub const MAX_ANSWER: usize = 16 << 20;
 
+/// The header by which a request is meant for the manifest's `[[http]]` entry of this name (`as`), where one server has
+/// several: signed for another region, or by a role. The host takes it out.
+pub const AS: &str = "bkhost-as";
+/// The header `<parameter> <URL>` by which the host signs a URL of another server of the manifest, of the same service, for a
+/// GET by whoever signs the request, and adds it to the request's form as this parameter. The host takes the header out, and the
+/// plugin never sees the signed URL.
+pub const PRESIGN: &str = "bkhost-presign";
+
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {

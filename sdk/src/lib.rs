@@ -105,6 +105,18 @@ pub mod bindings_identity {
         with: { "bkhost:snapshot/types@0.1.0": crate::bindings::bkhost::snapshot::types },
     });
 }
+#[doc(hidden)]
+#[allow(missing_docs, unsafe_code, unreachable_pub, unused_qualifications, clippy::all, clippy::restriction)]
+pub mod bindings_offsite {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "copying",
+        pub_export_macro: true,
+        export_macro_name: "export_guest_offsite",
+        default_bindings_module: "bkhost_sdk::bindings_offsite",
+        with: { "bkhost:snapshot/types@0.1.0": crate::bindings::bkhost::snapshot::types },
+    });
+}
 pub mod config;
 pub mod digest;
 mod error;
@@ -132,7 +144,7 @@ pub use bindings::exports::bkhost::snapshot::strategy::{FileSource, OutputSource
 #[doc(hidden)]
 pub use export::{Cell, with};
 pub use frozen::{Frozen, can_freeze, freeze};
-pub use optional::{Drill, Identity, Verify};
+pub use optional::{Drill, Identity, Offsite, Verify};
 pub use retry::retry;
 pub use snapshot::now;
 pub use strategy::Strategy;

@@ -49,3 +49,31 @@ pub trait Identity: Strategy {
     /// The system cannot be asked.
     fn identity(&mut self) -> Result<Option<String>>;
 }
+
+/// A strategy whose snapshots stay with its vendor, and which can copy them to another place there.
+///
+/// A value that works for a place has the place's settings as `offsite` in its configuration, with its `name`: then `check`,
+/// `list`, `delete` and `restore` of [`Strategy`] are about the place and the copies there, and about nothing else.
+pub trait Offsite: Strategy {
+    /// Copy what a run captured, wait until the copy is complete and proved, and give its record: that from which `restore`
+    /// and `delete` work. What is there already and good is not made again, what has failed there is deleted first. What it
+    /// opens to the place, such as a share, is closed again in any case.
+    ///
+    /// # Errors
+    /// It was not copied. [`undo`](Self::undo) is called next, on a fresh value.
+    fn copy(&mut self, snapshot: &Snapshot) -> Result<Snapshot>;
+
+    /// Undo whatever a [`copy`](Self::copy) of this snapshot may have left: what it opened is closed, what it made at the place
+    /// is deleted. On a fresh value. Idempotent.
+    ///
+    /// # Errors
+    /// Something of it is left.
+    fn undo(&mut self, snapshot: &Snapshot) -> Result<()>;
+
+    /// The complete copy at the place of what the run with this label captured, as the vendor alone tells it. None if there is
+    /// none.
+    ///
+    /// # Errors
+    /// The vendor cannot be asked.
+    fn find(&mut self, label: &str) -> Result<Option<Snapshot>>;
+}

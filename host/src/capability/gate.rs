@@ -216,16 +216,17 @@ impl Gate {
     {
         let method = request.method().clone();
         let decided = http::target(&method, request.uri(), request.headers(), &self.rights.reachable);
-        let (known, url) = self.audited(decided)?;
+        let target = self.audited(decided)?;
+        let known = target.known;
         let planned = self.mode == Mode::DryRun && !matches!(method.as_str(), "GET" | "HEAD");
         // Without the query, which may hold a signature.
-        let what = format!("{method} {}{}", known.server, url.path());
+        let what = format!("{method} {}{}", known.server, target.url.path());
         self.reporter.event(&Event::Call { what: what.clone(), planned });
         if planned {
             http::drain(request.into_body(), &self.cancel).await;
             return Ok(http::planned());
         }
-        let response = self.audited(self.egress.send(known, url, request, timeouts, &self.cancel).await)?;
+        let response = self.audited(self.egress.send(target, request, timeouts, &self.cancel).await)?;
         if known.sign.is_some()
             && response.status().is_client_error()
             && let Some(text) = sign::skew(response.headers(), &known.server, jiff::Timestamp::now())

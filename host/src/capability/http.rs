@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
+use ::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use ::http::{Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -26,6 +26,7 @@ use super::address::is_public;
 use super::authenticate;
 use super::aws::Keys;
 use super::rights::Reachable;
+use super::role::Roles;
 use super::server::{Host, Server};
 use super::sign;
 use super::{CallError, Code};
@@ -40,6 +41,10 @@ const MAX_BODY: u64 = 64 << 20;
 
 /// The header of the answer that a dry run makes up.
 const PLANNED: HeaderName = HeaderName::from_static("bkhost-planned");
+/// The header by which a request asks for one of the manifest's entries of a server, by its name.
+const AS: HeaderName = HeaderName::from_static("bkhost-as");
+/// The header by which a request asks for a signed URL in its body: `<parameter> <URL>`. The guest never sees that.
+const PRESIGN: HeaderName = HeaderName::from_static("bkhost-presign");
 
 /// The body of a response, as it arrives. It ends with an error at the size cap (64 MiB) or a deadline.
 pub type ResponseBody = UnsyncBoxBody<Bytes, CallError>;
@@ -96,7 +101,7 @@ pub(super) fn target<'a>(
     uri: &Uri,
     headers: &HeaderMap,
     reachable: &'a [Reachable],
-) -> Result<(&'a Reachable, Url), CallError> {
+) -> Result<Target<'a>, CallError> {
     let authority = uri.authority().ok_or_else(|| CallError::denied("a request names no server"))?.as_str();
     let refuse = |why: String| CallError::denied(format!("a request to {}: {why}", super::slots::shown(authority)));
     if *method == Method::CONNECT || *method == Method::TRACE {
@@ -107,10 +112,16 @@ pub(super) fn target<'a>(
     }
     let url = Url::parse(&uri.to_string()).map_err(|e| refuse(e.to_string()))?;
     let server = Server::of(&url).map_err(refuse)?;
-    let known = reachable.iter().find(|known| known.server == server).ok_or_else(|| {
-        let asked: Vec<_> = reachable.iter().map(|known| known.server.to_string()).collect();
+    let name = headers.get(AS).map(|name| name.to_str().unwrap_or("?"));
+    let known = entry(reachable, &server, name).ok_or_else(|| {
+        let told = |known: &Reachable| match &known.name {
+            Some(name) => format!("{} as {name}", known.server),
+            None => known.server.to_string(),
+        };
+        let asked: Vec<_> = reachable.iter().map(told).collect();
         let asked = if asked.is_empty() { "no server".to_owned() } else { asked.join(", ") };
-        refuse(format!("the server {server} is not one that the plugin asks for (it asks for {asked})")).hint(
+        let named = name.map(|name| format!(" as {}", super::slots::shown(name))).unwrap_or_default();
+        refuse(format!("the server {server}{named} is not one that the plugin asks for (it asks for {asked})")).hint(
             "no [[grant]] allows this: a server has to be in the plugin's manifest, and if that takes it from \
              [part.config], be configured there",
         )
@@ -145,20 +156,73 @@ pub(super) fn target<'a>(
             return Err(refuse(format!("the header {name} is not for a plugin to set")));
         }
     }
-    Ok((known, url))
+    let presigned = headers.get(PRESIGN).map(|asked| presigned(asked, headers, known, reachable)).transpose()?;
+    Ok(Target { known, url, presigned })
+}
+
+fn entry<'a>(reachable: &'a [Reachable], server: &Server, name: Option<&str>) -> Option<&'a Reachable> {
+    reachable.iter().find(|known| known.server == *server && known.name.as_deref() == name)
+}
+
+/// What a request asks to have signed into its body: a GET to another server of the same service, which is the plugin's to ask
+/// too, by whoever signs the request itself.
+fn presigned<'a>(
+    asked: &HeaderValue,
+    headers: &HeaderMap,
+    known: &Reachable,
+    reachable: &'a [Reachable],
+) -> Result<Presigned<'a>, CallError> {
+    let refuse = |why: String| CallError::denied(format!("a URL that is to be signed: {why}"));
+    let text = asked.to_str().map_err(|_| refuse("it is no text".to_owned()))?;
+    let (parameter, url) = text.split_once(' ').ok_or_else(|| refuse("it has no parameter".to_owned()))?;
+    let url = Url::parse(url).map_err(|e| refuse(e.to_string()))?;
+    let server = Server::of(&url).map_err(refuse)?;
+    let form = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let is_form = form.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    if !is_form || parameter.is_empty() || !parameter.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(refuse("it is not for a parameter of a form".to_owned()));
+    }
+    if !url.username().is_empty() || url.password().is_some() || sign::signed_query(&url) || url.fragment().is_some() {
+        return Err(refuse("it holds what is the host's to add".to_owned()));
+    }
+    let other = entry(reachable, &server, None)
+        .ok_or_else(|| refuse(format!("the server {server} is not one that the plugin asks for")))?;
+    other.allowed.clone()?;
+    match (&other.sign, &known.sign) {
+        (Some(other), Some(own)) if other.same_service(own) => {
+            other.allowed.clone()?;
+            Ok(Presigned { parameter: parameter.to_owned(), url, sign: other })
+        }
+        _ => Err(refuse(format!("requests to {server} and to {} are not signed for one service", known.server))),
+    }
+}
+
+/// Where a request goes, and what is done for it on its way.
+pub(super) struct Target<'a> {
+    pub(super) known: &'a Reachable,
+    pub(super) url: Url,
+    presigned: Option<Presigned<'a>>,
+}
+
+/// A URL that is signed and put into the body.
+struct Presigned<'a> {
+    parameter: String,
+    url: Url,
+    sign: &'a sign::Signing,
 }
 
 /// Sends what [`target`] allowed.
 pub(super) struct Egress {
     resolver: Arc<dyn Resolver>,
     keys: Keys,
+    roles: Roles,
     /// Clients that are tied to the addresses that were checked.
     clients: Mutex<HashMap<(Server, Vec<IpAddr>), Client>>,
 }
 
 impl Egress {
     pub(super) fn new(resolver: Arc<dyn Resolver>, keys: Keys) -> Self {
-        Self { resolver, keys, clients: Mutex::new(HashMap::new()) }
+        Self { resolver, keys, roles: Roles::default(), clients: Mutex::new(HashMap::new()) }
     }
 
     pub(super) fn resolve_by(&mut self, resolver: Arc<dyn Resolver>) {
@@ -222,8 +286,7 @@ impl Egress {
     /// Send a request.
     pub(super) async fn send<B>(
         &self,
-        known: &Reachable,
-        url: Url,
+        Target { known, url, presigned }: Target<'_>,
         request: Request<B>,
         timeouts: HttpTimeouts,
         cancel: &CancellationToken,
@@ -240,7 +303,7 @@ impl Egress {
             let url = normal(url);
             let mut request = match &known.sign {
                 None => outgoing(url, request),
-                Some(sign) => self.signed(sign, url, request).await?,
+                Some(sign) => self.signed(sign, url, presigned, request).await?,
             };
             if let Some(authorization) = &known.authorization {
                 request = authorization.add(&client, request)?;
@@ -255,10 +318,10 @@ impl Egress {
         };
         let (mut parts, body) = Response::<reqwest::Body>::from(response).into_parts();
         parts.headers.remove(PLANNED);
-        if known.sign.is_some()
+        if let Some(sign) = &known.sign
             && [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&parts.status)
         {
-            self.keys.forget().await;
+            sign.forget(&self.keys, &self.roles).await;
         }
         let between = shorter(BETWEEN, timeouts.between_bytes);
         let guarded = Guarded {
@@ -277,6 +340,7 @@ impl Egress {
         &self,
         sign: &sign::Signing,
         url: Url,
+        presigned: Option<Presigned<'_>>,
         request: Request<B>,
     ) -> Result<reqwest::Request, CallError>
     where
@@ -289,8 +353,15 @@ impl Egress {
             let message = format!("the body of a request that is signed cannot be had ({limit} is the most): {e}");
             CallError::new(Code::Unsupported, message)
         })?;
-        let body = body.to_bytes();
-        sign.sign(&self.keys, &parts.method, &url, &mut parts.headers, &body).await?;
+        let mut body = body.to_bytes();
+        let credential = sign.credential(&self.keys, &self.roles).await?;
+        if let Some(Presigned { parameter, url, sign }) = presigned {
+            let signed = sign.presigned(&credential, &normal(url), jiff::Timestamp::now());
+            body = [&body, format!("&{parameter}={}", sign::encoded(&signed)).as_bytes()].concat().into();
+            // It is longer now.
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        sign.sign(credential, &parts.method, &url, &mut parts.headers, &body).await?;
         Ok(outgoing(url, Request::from_parts(parts, Full::new(body))))
     }
 }
@@ -369,7 +440,7 @@ where
     let (parts, body) = request.into_parts();
     let mut outgoing = reqwest::Request::new(parts.method, url);
     *outgoing.headers_mut() = parts.headers;
-    outgoing.headers_mut().remove(HOST);
+    [HOST, AS, PRESIGN].iter().for_each(|name| drop(outgoing.headers_mut().remove(name)));
     if body.is_end_stream() {
         return outgoing;
     }

@@ -20,6 +20,7 @@ mod paths;
 mod process;
 mod program;
 mod rights;
+mod role;
 mod secret;
 mod server;
 mod sign;

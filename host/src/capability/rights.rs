@@ -79,6 +79,8 @@ pub(super) struct Command {
 #[derive(Debug, Clone)]
 pub(super) struct Reachable {
     pub(super) server: Server,
+    /// What a request has to ask for to be meant for this entry, where there are several of the server.
+    pub(super) name: Option<String>,
     /// Its name may resolve to an address that is not public.
     pub(super) private: bool,
     pub(super) allowed: Result<(), CallError>,
@@ -459,8 +461,11 @@ fn reachable(request: &RightsRequest<'_>, grant: &Grant) -> Result<Vec<Reachable
             let ca_file = ca_file.and_then(|key| config_value(request.config, key)?.as_str().map(PathBuf::from));
             // The operator has named it in the configuration; a third party's plugin needs the grant as well.
             let private = found.unwrap_or(http.private && request.origin == Origin::Shipped);
-            match all.iter().find(|known| known.server == server) {
-                None => all.push(Reachable { server, private, allowed, sign, authorization, ca_file }),
+            match all.iter().find(|known| known.server == server && known.name == http.name) {
+                None => {
+                    let name = http.name.clone();
+                    all.push(Reachable { server, name, private, allowed, sign, authorization, ca_file });
+                }
                 Some(known) if known.sign == sign && known.authorization == authorization => {}
                 Some(_) => {
                     let message = format!("the plugin {} asks twice for {server}, signed differently", request.plugin);

@@ -138,6 +138,14 @@ pub(super) fn check_template(template: &str) -> Result<(), String> {
     }
 }
 
+/// Whether it is on this machine.
+pub(super) fn local(server: &Server) -> bool {
+    match &server.host {
+        Host::Ip(address) => address.is_loopback(),
+        Host::Name(name) => name == "localhost",
+    }
+}
+
 /// The servers that a manifest's `url` means with this configuration; none if a key of it is not set.
 ///
 /// # Errors

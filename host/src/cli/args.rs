@@ -120,6 +120,10 @@ pub(super) struct RestoreArgs {
     /// fingerprint of this one, as the refusal tells it
     #[arg(long, value_name = "FINGERPRINT")]
     pub accept_fingerprint: Option<String>,
+    /// From the copy at this place ([[part.offsite]]), of one part, and there: --to says where to, as the plugin has it. The
+    /// set may be gone here, and so may the stores
+    #[arg(long, value_name = "PLACE", conflicts_with_all = ["from", "path", "as", "accept_fingerprint", "plan", "again", "store"])]
+    pub from_offsite: Option<String>,
     /// Print the steps, and what would refuse them, and take none
     #[arg(long)]
     pub plan: bool,
@@ -382,6 +386,18 @@ pub(super) enum Command {
         /// The instance, if there is no configuration and the store holds several
         #[arg(long, value_name = "INSTANCE")]
         instance: Option<String>,
+    },
+    /// Copy what a set holds at its vendors to the other places of the configuration ([[part.offsite]]): what is there already
+    /// and good is not copied again
+    Offsite {
+        /// The set's id, or `latest`
+        id: String,
+        /// Only this part. May be repeated
+        #[arg(long, value_name = "PART")]
+        part: Vec<String>,
+        /// Only to this place. May be repeated
+        #[arg(long, value_name = "PLACE")]
+        to: Vec<String>,
     },
     /// Undo what a run that died has left, and give the application back
     Recover,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::args::Place;
 use super::context::Context;
-use super::output;
+use super::{offsite, output};
 use crate::archive::SetId;
 use crate::archive::set::SetManifest;
 use crate::error::Result;
@@ -21,7 +21,10 @@ pub(super) async fn list(context: &Context, place: &Place) -> Result<ExitCode> {
     for one in opened.each() {
         let (store, instance) = (one.store.clone(), one.instance.clone());
         match one.asking(move || store.list(&instance)).await {
-            Ok(sets) => listed.push((one.store, sets)),
+            Ok(sets) => {
+                let copies = offsite::of_store(&one.store, &one.instance).await?;
+                listed.push((one.store, sets, copies));
+            }
             // One that does not answer does not hide the others.
             Err(error) => {
                 if opened.stores.len() > 1 {
@@ -35,22 +38,23 @@ pub(super) async fn list(context: &Context, place: &Place) -> Result<ExitCode> {
         let rows = |sets: &[SetEntry]| sets.iter().map(as_json).collect::<Vec<_>>();
         let stores: Vec<_> = listed
             .iter()
-            .map(|(store, sets)| {
-                serde_json::json!({ "name": store.name(), "store": store.location(), "sets": rows(sets) })
+            .map(|(store, sets, copies)| {
+                serde_json::json!({ "name": store.name(), "store": store.location(), "sets": rows(sets), "offsite": copies })
             })
             .collect();
-        let first = listed.first().map(|(_, sets)| rows(sets)).unwrap_or_default();
+        let first = listed.first().map(|(_, sets, _)| rows(sets)).unwrap_or_default();
         output::json(&serde_json::json!({
             "store": opened.store.location(), "instance": opened.instance, "sets": first, "stores": stores,
         }))?;
     } else {
-        for (store, sets) in &listed {
+        for (store, sets, copies) in &listed {
             if sets.is_empty() {
                 output::line(format!("no sets of instance {} in {}", opened.instance, store.location()));
             } else {
                 output::line(format!("instance {} in {}", opened.instance, store.location()));
                 print(sets);
             }
+            offsite::lines(copies).into_iter().for_each(output::line);
         }
     }
     failed.map_or(Ok(ExitCode::SUCCESS), Err)

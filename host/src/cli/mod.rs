@@ -19,6 +19,7 @@ mod list;
 mod ls;
 mod metrics;
 mod notify;
+mod offsite;
 mod output;
 mod plan;
 mod plugin;
@@ -109,6 +110,7 @@ async fn work(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Copy { id, all: _, from, to, instance } => {
             copy::copy(context, id.as_deref(), from, &to, instance).await
         }
+        Command::Offsite { id, part, to } => offsite::offsite(context, &id, &part, &to).await,
         Command::Drill { id, part, keys, place } => drill::drill(context, &id, &part, &keys, &place).await,
         Command::Cancel => cancel::cancel(context).await,
         Command::Status { show_tokens } => status::status(context, show_tokens).await,

@@ -8,7 +8,7 @@ use clap::Args;
 use super::args::{KeyArgs, Place};
 use super::confirm::confirmed;
 use super::context::Context;
-use super::output;
+use super::{offsite, output};
 use crate::config::Retention;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::{self, Pruned, Pruning, Session};
@@ -135,7 +135,8 @@ impl Work<'_> {
                 Error::new(ErrorKind::Store, format!("set {id} could not be deleted from store `{name}`: {why}"))
             }));
         }
-        failed.map_or(Ok(ExitCode::SUCCESS), Err)
+        let copies = offsite::prune(self.context, self.session, matches!(how, Pruning::DryRun)).await?;
+        failed.or(copies).map_or(Ok(ExitCode::SUCCESS), Err)
     }
 }
 

@@ -9,7 +9,7 @@ use super::args::{Adhoc, RestoreArgs};
 use super::confirm::confirmed;
 use super::context::Context;
 use super::import::{Imported, import};
-use super::output;
+use super::{offsite, output};
 use crate::archive::SetId;
 use crate::config::{Config, RestoreConfig};
 use crate::error::{Error, ErrorKind, Result};
@@ -19,6 +19,9 @@ use crate::store::{Record, RecordKind, StoredSet};
 use crate::units;
 
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<ExitCode> {
+    if let (Some(place), Some(id)) = (&args.from_offsite, &args.id) {
+        return offsite::restore(context, id, &args.part, place, &args.to, args.confirm.as_deref()).await;
+    }
     // What it was unpacked into stays until everything is done.
     let (opened, set, _unpacked) = match (&args.from, &args.id) {
         (Some(from), _) => {
@@ -92,7 +95,7 @@ async fn measured(set: &StoredSet) -> Option<Measured> {
     let whole = |record: &&Record| match record.kind {
         RecordKind::Drill => true,
         RecordKind::Restore => record.detail.get("whole").is_some_and(|whole| *whole == true),
-        RecordKind::Pin | RecordKind::Verify | RecordKind::Damaged => false,
+        RecordKind::Pin | RecordKind::Verify | RecordKind::Offsite | RecordKind::Damaged => false,
     };
     let newest = records.list.iter().filter(|record| record.ok).filter(whole).max_by_key(|record| record.at)?;
     Some((newest.at, newest.duration_ms?))

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use super::args::{KeyArgs, Place};
 use super::context::Context;
-use super::output;
-use super::tools;
+use super::{offsite, output, tools};
 use crate::archive::set::{LockMode, ObjectRole};
 use crate::error::Result;
 use crate::run::{self, blocking};
@@ -23,9 +22,12 @@ pub(super) async fn show(context: &Context, id: &str, keys: &KeyArgs, place: &Pl
         output::json(&set.manifest)?;
     } else {
         let identity = keys.identity.first().cloned();
+        let copies = offsite::of_store(set.store(), &set.manifest.instance).await?;
+        let copies: Vec<_> = copies.into_iter().filter(|copy| copy.set == set.manifest.id).collect();
         let place = format!("{}/{}/{}", set.store().location(), set.manifest.instance, set.manifest.id);
         blocking(move || {
             print(&set, &place, identity.as_deref());
+            offsite::lines(&copies).into_iter().for_each(output::line);
             Ok(())
         })
         .await?;

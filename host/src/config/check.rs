@@ -9,6 +9,7 @@ use toml::de::DeTable;
 use super::application::{CommandApplication, ServiceApplication};
 use super::document::{Step, find};
 use super::hint::{form, nearest};
+use super::keep::Retention;
 use super::model::{Application, Bitbucket, Config, Encryption, Part, StoreConfig};
 use super::notify::{Notify, Ping, Webhook};
 use super::profile::{self, Profile};
@@ -229,6 +230,7 @@ impl Checker<'_> {
             if limits.freeze.is_some_and(|t| t.0 > MAX_FREEZE) {
                 return Err(self.wrong(&limit("freeze"), "`freeze` is more than 5m"));
             }
+            self.offsite(index, part)?;
         }
         self.order(parts)
     }
@@ -271,6 +273,23 @@ impl Checker<'_> {
                 let message = format!("the exclude pattern `{glob}` leaves out everything");
                 return Err(self.error(&at, &message).hint("to keep nothing of it, leave out the [[part]]"));
             }
+        }
+        Ok(())
+    }
+
+    fn offsite(&self, index: usize, part: &Part) -> Result<()> {
+        for (n, place) in part.offsite.iter().enumerate() {
+            let table = [Step::Key("part"), Step::Index(index), Step::Key("offsite"), Step::Index(n)];
+            let at = |key| [&table[..], &[Step::Key(key)]].concat();
+            self.name(&at("name"), "a place", &place.name)?;
+            if part.offsite.iter().take(n).any(|other| other.name == place.name) {
+                let message = format!("two places of the part `{}` are called `{}`", part.name, place.name);
+                return Err(self
+                    .error(&at("name"), &message)
+                    .hint("the copies carry the name: give each place its own"));
+            }
+            self.positive(&at("timeout"), place.timeout.0.is_zero())?;
+            self.retention(&at("retention"), &place.retention)?;
         }
         Ok(())
     }
@@ -404,19 +423,25 @@ impl Checker<'_> {
         self.positive(&at("timeout"), store.timeout.is_some_and(|time| time.0.is_zero()))
     }
 
-    fn keep(&self, config: &Config) -> Result<()> {
-        self.positive(&[Step::Key("instance"), Step::Key("rpo")], config.instance.rpo.is_some_and(|t| t.0.is_zero()))?;
-        let retention = &config.retention;
-        let at = |key| [Step::Key("retention"), Step::Key(key)];
+    fn retention(&self, table: &[Step<'_>], retention: &Retention) -> Result<()> {
+        let at = |key| [table, &[Step::Key(key)]].concat();
         self.positive(&at("keep-within"), retention.keep_within.is_some_and(|t| t.0.is_zero()))?;
         if retention.keep_proved_min == 0 {
-            let message = "`retention.keep-proved-min` must be at least 1: the last proved set is never deleted";
-            return Err(self.wrong(&at("keep-proved-min"), message));
+            let key = shown(&at("keep-proved-min"));
+            let message = format!("`{key}` must be at least 1: the last proved set is never deleted");
+            return Err(self.wrong(&at("keep-proved-min"), &message));
         }
         if let Some(zone) = retention.time_zone.as_deref().filter(|zone| jiff::tz::TimeZone::get(zone).is_err()) {
-            let message = format!("`retention.time-zone`: this machine knows no time zone `{}`", zone.escape_debug());
+            let key = shown(&at("time-zone"));
+            let message = format!("`{key}`: this machine knows no time zone `{}`", zone.escape_debug());
             return Err(self.wrong(&at("time-zone"), &message));
         }
+        Ok(())
+    }
+
+    fn keep(&self, config: &Config) -> Result<()> {
+        self.positive(&[Step::Key("instance"), Step::Key("rpo")], config.instance.rpo.is_some_and(|t| t.0.is_zero()))?;
+        self.retention(&[Step::Key("retention")], &config.retention)?;
         let at = |key, n| [Step::Key("coverage"), Step::Key(key), Step::Index(n)];
         for (n, part) in config.coverage.parts.iter().enumerate() {
             self.name(&at("parts", n), "a part", part)?;

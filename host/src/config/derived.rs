@@ -59,6 +59,7 @@ fn part(record: &PartRecord) -> Part {
         programs: BTreeMap::new(),
         min_share: None,
         limits: Limits::default(),
+        offsite: Vec::new(),
         loose: BTreeMap::new(),
     }
 }

@@ -17,6 +17,7 @@ mod keep;
 mod load;
 mod model;
 mod notify;
+mod offsite;
 mod profile;
 mod restore;
 mod schema;
@@ -36,6 +37,7 @@ pub use model::{
     StoreConfig,
 };
 pub use notify::{Mail, Notify, NotifyCommand, Occasion, Ping, Webhook};
+pub use offsite::Offsite;
 pub use profile::{GitLocks, Profile, ProfileOptions};
 pub use restore::RestoreConfig;
 pub use schema::schema;

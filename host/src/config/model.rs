@@ -12,6 +12,7 @@ use super::drill::Drill;
 use super::encryption::AgeEncryption;
 use super::keep::{Coverage, Metrics, Retention};
 use super::notify::Notify;
+use super::offsite::Offsite;
 use super::profile::{Profile, ProfileOptions};
 use super::restore::RestoreConfig;
 use crate::archive::Compression;
@@ -217,6 +218,9 @@ pub struct Part {
     /// What its plugin may use up.
     #[serde(default)]
     pub limits: Limits,
+    /// Other places at the vendor to which what was captured is copied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offsite: Vec<Offsite>,
     /// The keys of `config` that came from a flag as bare text, whose type only the plugin's schema can tell: see
     /// [`Part::fit`].
     #[serde(skip)]

@@ -47,6 +47,13 @@ pub(super) fn check(sources: &Sources, root: &DeTable<'_>) -> Result<()> {
                 check_one(sources, &format!("part[{index}].secrets.{}", name.get_ref()), value)?;
             }
         }
+        let Some(DeValue::Array(places)) = part.get_ref().get("offsite").map(Spanned::get_ref) else { continue };
+        for (n, place) in places.iter().enumerate() {
+            let Some(DeValue::Table(secrets)) = place.get_ref().get("secrets").map(Spanned::get_ref) else { continue };
+            for (name, value) in secrets {
+                check_one(sources, &format!("part[{index}].offsite[{n}].secrets.{}", name.get_ref()), value)?;
+            }
+        }
     }
     Ok(())
 }

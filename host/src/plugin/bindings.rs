@@ -44,3 +44,14 @@ pub(super) mod rehearsing {
         with: { "bkhost:snapshot/types": crate::plugin::bindings::bkhost::snapshot::types },
     });
 }
+
+/// What a plugin may export besides: copies at other places.
+pub(super) mod copying {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "copying",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: { "bkhost:snapshot/types": crate::plugin::bindings::bkhost::snapshot::types },
+    });
+}

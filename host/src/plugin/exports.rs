@@ -5,8 +5,8 @@ use std::ops::Deref;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 
-use super::bindings::{self, identifying, rehearsing, verifying};
-use super::imports::{DRILL, IDENTITY, VERIFY, offers};
+use super::bindings::{self, copying, identifying, rehearsing, verifying};
+use super::imports::{DRILL, IDENTITY, OFFSITE, VERIFY, offers};
 use super::state::State;
 
 /// A component whose exports were looked up: ready to be instantiated.
@@ -16,6 +16,7 @@ pub(super) struct Compiled {
     verify: bool,
     drill: bool,
     identity: bool,
+    offsite: bool,
 }
 
 /// The exports of one instance.
@@ -24,6 +25,7 @@ pub(super) struct Bound {
     pub(super) verify: Option<verifying::Verifying>,
     pub(super) drill: Option<rehearsing::Rehearsing>,
     pub(super) identity: Option<identifying::Identifying>,
+    pub(super) offsite: Option<copying::Copying>,
 }
 
 impl Compiled {
@@ -43,7 +45,11 @@ impl Compiled {
         if identity {
             identifying::IdentifyingPre::new(pre.clone())?;
         }
-        Ok(Self { strategy: bindings::PluginPre::new(pre)?, verify, drill, identity })
+        let offsite = offers(exports, OFFSITE);
+        if offsite {
+            copying::CopyingPre::new(pre.clone())?;
+        }
+        Ok(Self { strategy: bindings::PluginPre::new(pre)?, verify, drill, identity, offsite })
     }
 
     pub(super) fn engine(&self) -> &wasmtime::Engine {
@@ -58,6 +64,7 @@ impl Compiled {
             verify: self.verify.then(|| verifying::Verifying::new(&mut *store, &instance)).transpose()?,
             drill: self.drill.then(|| rehearsing::Rehearsing::new(&mut *store, &instance)).transpose()?,
             identity: self.identity.then(|| identifying::Identifying::new(&mut *store, &instance)).transpose()?,
+            offsite: self.offsite.then(|| copying::Copying::new(&mut *store, &instance)).transpose()?,
         })
     }
 }

@@ -13,6 +13,8 @@ pub(super) const VERIFY: &str = "bkhost:snapshot/verify";
 pub(super) const DRILL: &str = "bkhost:snapshot/drill";
 /// The optional interface of plugins whose system has an identifier of its own.
 pub(super) const IDENTITY: &str = "bkhost:snapshot/identity";
+/// The optional interface of plugins that copy snapshots to other places.
+pub(super) const OFFSITE: &str = "bkhost:snapshot/offsite";
 /// The version of the contract this build speaks, without its patch level.
 const CONTRACT: &str = "0.1";
 
@@ -37,7 +39,7 @@ pub(super) fn offers(exports: &[String], interface: &str) -> bool {
 
 fn check_exports(exports: &[String]) -> Result<()> {
     for (interface, version) in exports.iter().map(|export| split(export)) {
-        if matches!(interface, VERIFY | DRILL | IDENTITY) && !speaks(version) {
+        if matches!(interface, VERIFY | DRILL | IDENTITY | OFFSITE) && !speaks(version) {
             return Err(other_version(interface, version));
         }
     }
@@ -208,7 +210,7 @@ mod tests {
         let exports = [export(STRATEGY, "0.1.0"), export(DRILL, "0.1.0"), "bkhost:snapshot/standby@0.1.0".to_owned()];
         check(&manifest(""), &BTreeMap::new(), &exports).unwrap();
         assert!(offers(&exports, DRILL) && !offers(&exports, VERIFY));
-        for interface in [VERIFY, DRILL] {
+        for interface in [VERIFY, DRILL, OFFSITE] {
             let exports = [export(STRATEGY, "0.1.0"), export(interface, "0.2.0")];
             let error = check(&manifest(""), &BTreeMap::new(), &exports).unwrap_err();
             assert!(error.message().contains(interface) && error.message().contains("0.2.0"), "{error}");

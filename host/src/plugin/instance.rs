@@ -399,6 +399,55 @@ impl Instance {
         .await
     }
 
+    /// Copy a snapshot to the place that this instance works for.
+    ///
+    /// # Errors
+    /// As [`Instance::capture`]: [`Instance::undo_copy`] in a fresh instance undoes what was made.
+    pub async fn copy(&mut self, snapshot: &Snapshot) -> Result<Snapshot> {
+        let record = record::contract(snapshot);
+        let copy = self
+            .call(Call("copy", long), move |store, b| {
+                Box::pin(async move {
+                    let Some(offsite) = &b.offsite else { return Err(no_offsite()) };
+                    offsite.bkhost_snapshot_offsite().call_copy(store, &record).await
+                })
+            })
+            .await?;
+        self.accept("copy", copy)
+    }
+
+    /// Undo what a copy of this snapshot to the place may have left.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended.
+    pub async fn undo_copy(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let record = record::contract(snapshot);
+        self.call(Call("undo", long), move |store, b| {
+            Box::pin(async move {
+                let Some(offsite) = &b.offsite else { return Err(no_offsite()) };
+                offsite.bkhost_snapshot_offsite().call_undo(store, &record).await
+            })
+        })
+        .await
+    }
+
+    /// The complete copy at the place of what the run with this label captured.
+    ///
+    /// # Errors
+    /// As [`Instance::capture`].
+    pub async fn find_copy(&mut self, label: &str) -> Result<Option<Snapshot>> {
+        let label = label.to_owned();
+        let found = self
+            .call(Call("find", short), move |store, b| {
+                Box::pin(async move {
+                    let Some(offsite) = &b.offsite else { return Err(no_offsite()) };
+                    offsite.bkhost_snapshot_offsite().call_find(store, &label).await
+                })
+            })
+            .await?;
+        found.map(|copy| self.accept("find", copy)).transpose()
+    }
+
     /// The snapshots that exist at the vendor.
     ///
     /// # Errors
@@ -515,6 +564,10 @@ impl Instance {
         let before = self.ended_in.unwrap_or("an earlier call");
         self.within(function, Error::new(ErrorKind::Plugin, format!("the plugin was ended in {before}")))
     }
+}
+
+fn no_offsite() -> wasmtime::Error {
+    wasmtime::Error::msg("it has no offsite")
 }
 
 /// Waits for a call, no longer than `wall` and not past a cancellation. A guest that computes is interrupted at the

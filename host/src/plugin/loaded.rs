@@ -181,6 +181,12 @@ impl Plugin {
         imports::offers(&self.exports, imports::IDENTITY)
     }
 
+    /// Whether it copies its snapshots to other places (it exports `offsite`).
+    #[must_use]
+    pub fn copies_offsite(&self) -> bool {
+        imports::offers(&self.exports, imports::OFFSITE)
+    }
+
     /// The size of its file, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -126,6 +126,8 @@ fn references(manifest: &Manifest, schema: &ConfigSchema) -> Vec<Finding> {
         http.sign.iter().for_each(|sign| want(&whose, &sign.region));
         http.ca_file.iter().for_each(|file| want(&whose, file));
         http.authenticate.iter().filter_map(|how| how.username.as_ref()).for_each(|name| want(&whose, name));
+        let role = http.sign.iter().filter_map(|sign| sign.role.as_ref());
+        role.flat_map(|role| [Some(&role.arn), role.endpoint.as_ref()]).flatten().for_each(|text| want(&whose, text));
     }
     manifest.plugin.declared_if.keys().for_each(|key| want("[plugin] declared-if", &format!("config.{key}")));
     manifest.plugin.copied_if.keys().for_each(|key| want("[plugin] copied-if", &format!("config.{key}")));

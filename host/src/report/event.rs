@@ -30,6 +30,8 @@ pub enum Phase {
     Publish,
     /// Plugins give back what was made for reading.
     Close,
+    /// What was captured is copied to other places of its vendors.
+    Offsite,
     /// Retention.
     Prune,
     /// A set is restored.
@@ -55,6 +57,7 @@ impl Phase {
             Self::Verify => "verify",
             Self::Publish => "publish",
             Self::Close => "close",
+            Self::Offsite => "offsite",
             Self::Prune => "prune",
             Self::Restore => "restore",
             Self::Undo => "undo",

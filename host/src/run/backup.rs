@@ -16,6 +16,7 @@ use super::journal::{Journal, Record};
 use super::keeper::JournalKeeper;
 use super::lease::{self, Leases};
 use super::lock::InstanceLock;
+use super::offsite;
 use super::part::{LivePart, Part, Purpose};
 use super::plan::{self, Plan};
 use super::prune::{self, blocking};
@@ -163,12 +164,17 @@ async fn leased(
                 }
             }
             run.guard.dismiss().await;
+            // Before old ones go: a copy that was missed may be of one of them.
+            let copied = offsite::after_backup(session, &parts, &stores, &manifest).await;
             // The set is published: that old ones could not be removed does not make it a failure.
             if let Err(error) = session.phase(Phase::Prune, prune::after_backup(session, &parts, &stores)).await {
                 session.reporter.message(Level::Warning, None, error.to_string());
             }
+            if let Err(error) = offsite::prune_after(session, &parts).await {
+                session.reporter.message(Level::Warning, None, error.to_string());
+            }
             stores::tell(&stores, &session.notify, session.instance(), id, &session.reporter).await;
-            Ok(manifest)
+            copied.map(|()| manifest)
         }
         Err(error) => {
             let error = run.reason(error);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
+use super::offsite;
 use super::part::{LivePart, Purpose};
 use super::plan::{self, Plan};
 use super::prune::blocking;
@@ -115,7 +116,9 @@ pub async fn preflight(session: &Session) -> Result<Vec<Found>> {
     for part in live {
         part.stop().await;
     }
-    found
+    let mut found = found?;
+    found.extend(offsite::findings(session, &parts, &work).await?);
+    Ok(found)
 }
 
 /// Check, tell what was found, and fail if something would fail later. `work` ends what the parts are doing, and is fired when a

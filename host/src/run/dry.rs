@@ -129,6 +129,11 @@ pub async fn dry_run(session: &Session) -> Result<Planned> {
             Ok(())
         })
         .await?;
+    for part in &parts {
+        for place in part.places() {
+            call(format!("copy what was captured of part `{}` to `{}`", part.name(), place.settings.name));
+        }
+    }
     for part in live {
         part.stop().await;
     }

@@ -146,6 +146,21 @@ pub enum Record {
         /// The part.
         part: String,
     },
+    /// What a run captured of a part is about to be copied to another place at its vendor. Undone by the plugin's `undo`.
+    CopyingOffsite {
+        /// The copy.
+        #[serde(flatten)]
+        copy: CopyRecord,
+    },
+    /// That is over: the copy is recorded in the stores, or nothing of it is left.
+    CopiedOffsite {
+        /// The set.
+        set: SetId,
+        /// The part.
+        part: String,
+        /// The place.
+        place: String,
+    },
     /// The run is over and left nothing to undo.
     Ended {
         /// Whether it published a set, or restored all that it was to.
@@ -163,6 +178,20 @@ pub struct ChildRecord {
     pub start: u64,
 }
 
+/// A copy at another place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CopyRecord {
+    /// The set.
+    pub set: SetId,
+    /// The part.
+    pub part: String,
+    /// The place.
+    pub place: String,
+    /// What is copied.
+    pub snapshot: SnapshotRecord,
+}
+
 /// A file system that is, or may be, frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -176,7 +205,7 @@ pub struct FrozenRecord {
 
 impl Record {
     /// The names of all sorts of records.
-    pub const KINDS: [&'static str; 21] = [
+    pub const KINDS: [&'static str; 23] = [
         "begun",
         "taken-over",
         "application",
@@ -197,6 +226,8 @@ impl Record {
         "settling",
         "restored",
         "cleared",
+        "copying-offsite",
+        "copied-offsite",
         "ended",
     ];
 
@@ -224,6 +255,8 @@ impl Record {
             Self::Settling { .. } => "settling",
             Self::Restored { .. } => "restored",
             Self::Cleared { .. } => "cleared",
+            Self::CopyingOffsite { .. } => "copying-offsite",
+            Self::CopiedOffsite { .. } => "copied-offsite",
             Self::Ended { .. } => "ended",
         }
     }

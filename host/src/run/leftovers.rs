@@ -6,7 +6,7 @@ use crate::archive::SetId;
 use crate::archive::set::SnapshotRecord;
 
 use super::identity::ProcessId;
-use super::journal::{ChildRecord, Entry, FrozenRecord, GUARD, Record};
+use super::journal::{ChildRecord, CopyRecord, Entry, FrozenRecord, GUARD, Record};
 
 /// What a part left at its vendor.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,10 @@ pub(super) struct Leftovers {
     pub frozen: Vec<FrozenRecord>,
     /// Snapshots that belong to no published set, in the order in which they were begun.
     pub parts: Vec<PartLeft>,
+    /// Copies at other places that are not recorded.
+    pub copies: Vec<CopyRecord>,
+    /// It is not a run: copies are made of sets that are long published.
+    pub copying: bool,
     /// Stores that hold an unpublished set.
     pub stores: Vec<String>,
     /// The set was about to be published: whether it is has to be looked up in the store.
@@ -61,7 +65,12 @@ impl Leftovers {
     #[must_use]
     pub(super) fn is_nothing(&self) -> bool {
         let stored = !self.published && !self.stores.is_empty();
-        self.held.is_none() && self.frozen.is_empty() && self.children.is_empty() && self.parts.is_empty() && !stored
+        self.held.is_none()
+            && self.frozen.is_empty()
+            && self.children.is_empty()
+            && self.parts.is_empty()
+            && self.copies.is_empty()
+            && !stored
     }
 
     fn apply(&mut self, record: &Record) {
@@ -86,6 +95,13 @@ impl Leftovers {
             Record::Abandoned { store } => self.stores.retain(|left| left != store),
             Record::Publishing => self.publishing = true,
             Record::Published => self.published = true,
+            Record::CopyingOffsite { copy } => {
+                self.copying = true;
+                self.copies.push(copy.clone());
+            }
+            Record::CopiedOffsite { set, part, place } => {
+                self.copies.retain(|copy| (&copy.set, &copy.part, &copy.place) != (set, part, place));
+            }
             Record::Restore { set } => self.restore = Some(set.clone()),
             Record::Restoring { .. } | Record::Settling { .. } | Record::Restored { .. } | Record::Cleared { .. } => {}
             Record::Ended { .. } => self.ended = true,

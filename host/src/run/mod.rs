@@ -32,6 +32,7 @@ mod lease;
 mod leftovers;
 mod lock;
 mod metrics;
+mod offsite;
 mod orphans;
 mod part;
 mod patience;
@@ -68,6 +69,9 @@ pub use guard::stand as guard;
 pub use health::{Health, Newest, Told};
 pub(crate) use in_use::{hold, read as in_use};
 pub use metrics::{metrics, write_textfile};
+pub use offsite::{
+    Copy as OffsiteCopy, FromOffsite, Made, PrunedCopies, copies, copy_offsite, from_offsite, prune_copies,
+};
 pub use prune::{Pruned, Pruning, blocking, prune_instance as prune};
 pub use recover::{Recovered, recover};
 pub use restore::{

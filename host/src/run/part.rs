@@ -3,19 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::prune::blocking;
 use super::session::Session;
 use crate::archive::set::SnapshotRecord;
 use crate::capability::manifest::Kind;
-use crate::capability::{FreezeRules, Gate, Mode, NoWitness, Rights, RightsRequest, Secret, Witness};
+use crate::capability::{FreezeRules, Gate, Mode, NoWitness, Rights, RightsRequest, Secret, SecretSource, Witness};
 use crate::config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Archived, History, Instance, Limits, PartContext, Plugin};
 use crate::report::Level;
+use crate::units::Span;
+
+/// Under which key a plugin finds the settings of the place that it works for.
+const OFFSITE: &str = "offsite";
+/// How long a strategy may take to clean up after itself when a copy has taken too long.
+const CLEANING: Duration = Duration::from_secs(300);
 
 /// A part whose plugin is loaded and whose config fits it.
 pub struct Part {
@@ -25,6 +32,18 @@ pub struct Part {
     pub plugin: Arc<Plugin>,
     /// `[part.config]`, complete and valid.
     pub values: Value,
+    secrets: BTreeMap<String, Secret>,
+    /// The places to which it is copied.
+    places: Vec<Place>,
+}
+
+/// A place to which what a part captured is copied.
+pub struct Place {
+    /// Its configuration.
+    pub settings: config::Offsite,
+    /// The part's values, with those of the place under `offsite`.
+    values: Value,
+    /// The part's secrets, and its own.
     secrets: BTreeMap<String, Secret>,
 }
 
@@ -47,6 +66,8 @@ pub struct Purpose {
     pub history: Option<Arc<dyn History>>,
     /// Directories of its own instead of the part's, which a run may be using.
     pub workspace: Option<Workspace>,
+    /// The place that it works for, by its name.
+    pub place: Option<String>,
 }
 
 /// Directories for an instance that works beside a run. They exist.
@@ -73,8 +94,60 @@ impl Purpose {
             archived: None,
             history: None,
             workspace: None,
+            place: None,
         }
     }
+}
+
+impl Purpose {
+    /// Calls for one of the part's places.
+    #[must_use]
+    pub fn at(place: &str, cancel: CancellationToken) -> Self {
+        Self { place: Some(place.to_owned()), ..Self::plain(cancel) }
+    }
+}
+
+/// The operator writes the place's keys elsewhere than the plugin finds them.
+fn in_words(error: &Error) -> Error {
+    let told = |text: &str| {
+        text.replace("part.config.offsite", "part.offsite.config").replace("config.offsite", "part.offsite.config")
+    };
+    let told_error = Error::new(error.kind(), told(error.message()));
+    match error.hint_text() {
+        Some(hint) => told_error.hint(told(hint)),
+        None => told_error,
+    }
+}
+
+/// The part's keys with those of a place.
+fn with_place(config: &Map<String, Value>, place: &config::Offsite) -> Map<String, Value> {
+    let mut own = place.config.clone();
+    own.insert("name".to_owned(), Value::String(place.name.clone()));
+    let mut values = config.clone();
+    values.insert(OFFSITE.to_owned(), Value::Object(own));
+    values
+}
+
+/// The secrets that a table names, resolved.
+async fn secrets(
+    session: &Session,
+    plugin: &Plugin,
+    part: &str,
+    sources: &BTreeMap<String, SecretSource>,
+) -> Result<BTreeMap<String, Secret>> {
+    let mut secrets = BTreeMap::new();
+    for (name, source) in sources {
+        if !plugin.manifest().secret.iter().any(|asked| asked.name == *name) {
+            return Err(Error::new(ErrorKind::Config, format!("the plugin does not ask for a secret `{name}`"))
+                .hint("`bkhost plugin inspect` lists what it asks for"));
+        }
+        let resolved = source.resolve(name).await?;
+        for warning in resolved.warnings {
+            session.reporter.message(Level::Warning, Some(part), warning);
+        }
+        secrets.insert(name.clone(), resolved.secret);
+    }
+    Ok(secrets)
 }
 
 /// A running instance of a part's plugin, with its gate.
@@ -106,24 +179,36 @@ impl Part {
         let plugin = blocking(move || host.load(&path)).await.map_err(within)?;
         let mut settings = settings.clone();
         settings.fit(plugin.schema().json());
+        if plugin.copies_offsite() && settings.config.contains_key(OFFSITE) {
+            return Err(within(
+                Error::new(ErrorKind::Config, "`part.config.offsite` is not for [part.config]")
+                    .hint("add a [[part.offsite]] with a name, and write its keys below [part.offsite.config]"),
+            ));
+        }
         let values = plugin.schema().complete(&Value::Object(settings.config.clone())).map_err(within)?;
         refuse_excludes_of_databases(&settings, &plugin).map_err(within)?;
-        let mut secrets = BTreeMap::new();
-        for (name, source) in &settings.secrets {
-            if !plugin.manifest().secret.iter().any(|asked| asked.name == *name) {
-                return Err(within(
-                    Error::new(ErrorKind::Config, format!("the plugin does not ask for a secret `{name}`"))
-                        .hint("`bkhost plugin inspect` lists what it asks for"),
+        let secrets = secrets(session, &plugin, &settings.name, &settings.secrets).await.map_err(within)?;
+        let mut places = Vec::new();
+        for place in &settings.offsite {
+            let of_place = |e: Error| within(e.within(format!("offsite `{}`", place.name)));
+            if !plugin.copies_offsite() {
+                let text = format!("the plugin {} cannot copy what it captures to another place", plugin.name());
+                return Err(of_place(
+                    Error::new(ErrorKind::Config, text)
+                        .hint("take the [[part.offsite]] away; a second [[store]] keeps what is archived twice"),
                 ));
             }
-            let resolved = source.resolve(name).await.map_err(within)?;
-            for warning in resolved.warnings {
-                session.reporter.message(Level::Warning, Some(&settings.name), warning);
-            }
-            secrets.insert(name.clone(), resolved.secret);
+            let values = with_place(&settings.config, place);
+            let values = plugin.schema().complete(&Value::Object(values)).map_err(|e| of_place(in_words(&e)))?;
+            let own = self::secrets(session, &plugin, &settings.name, &place.secrets).await.map_err(of_place)?;
+            let secrets = secrets.clone().into_iter().chain(own).collect();
+            places.push(Place { settings: place.clone(), values, secrets });
         }
-        let part = Self { settings, plugin, values, secrets };
+        let part = Self { settings, plugin, values, secrets, places };
         part.rights(session, &Purpose::plain(CancellationToken::new()))?;
+        for place in &part.settings.offsite {
+            part.rights(session, &Purpose::at(&place.name, CancellationToken::new()))?;
+        }
         // Takes a second the first time, so before anything is locked; and not for what nobody granted.
         let plugin = Arc::clone(&part.plugin);
         blocking(move || plugin.compile()).await.map_err(within)?;
@@ -136,7 +221,28 @@ impl Part {
         &self.settings.name
     }
 
+    /// The places to which it is copied.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<&Place> {
+        self.places.iter().find(|place| place.settings.name == name)
+    }
+
+    /// The plugin's configuration and secrets for a purpose.
+    fn given(&self, purpose: &Purpose) -> (&Value, &BTreeMap<String, Secret>) {
+        match purpose.place.as_deref().and_then(|name| self.place(name)) {
+            Some(place) => (&place.values, &place.secrets),
+            None => (&self.values, &self.secrets),
+        }
+    }
+
     fn rights(&self, session: &Session, purpose: &Purpose) -> Result<Rights> {
+        let (values, secrets) = self.given(purpose);
         Rights::resolve(RightsRequest {
             manifest: self.plugin.manifest(),
             digest: self.plugin.digest(),
@@ -144,8 +250,8 @@ impl Part {
             plugin: &self.settings.plugin,
             grant: session.config.grants.iter().find(|grant| grant.plugin == self.settings.plugin),
             part: self.name(),
-            config: &self.values,
-            secrets: self.secrets.clone(),
+            config: values,
+            secrets: secrets.clone(),
             programs: self.settings.programs.clone(),
             via: self.settings.via.clone(),
             run_as: self.settings.run_as.clone(),
@@ -167,14 +273,19 @@ impl Part {
     }
 
     /// What the plugin asks for, where the operator does not say otherwise.
-    fn limits(&self) -> Limits {
+    fn limits(&self, purpose: &Purpose) -> Limits {
         let asked = &self.plugin.manifest().limits;
         let set = &self.settings.limits;
+        let place = purpose.place.as_deref().and_then(|name| self.place(name));
         Limits {
             memory: set.memory.unwrap_or(asked.memory),
             cpu: set.cpu.unwrap_or(asked.cpu),
             call: set.call.unwrap_or(asked.call),
-            long_call: set.long_call.unwrap_or(asked.long_call),
+            // The operator says how long a copy may take, and is obeyed by whoever waits for it.
+            long_call: match place {
+                Some(place) => Span(place.settings.timeout.0.saturating_add(CLEANING)),
+                None => set.long_call.unwrap_or(asked.long_call),
+            },
             log: set.log.unwrap_or(asked.log),
             freeze: set.freeze.unwrap_or(asked.freeze),
         }
@@ -218,6 +329,8 @@ impl Part {
     /// If its rights cannot be had or it does not start; the error names the part.
     pub async fn start(&self, session: &Session, purpose: Purpose) -> Result<LivePart<'_>> {
         let rights = self.rights(session, &purpose)?;
+        let limits = self.limits(&purpose);
+        let config = self.given(&purpose).0.clone();
         // Its commands start there, and write there.
         let owned = rights.own_staging().and_then(|()| match &purpose.workspace {
             Some(_) => rights.own_target(),
@@ -226,18 +339,18 @@ impl Part {
         owned.map_err(|e| e.within(format!("part `{}`", self.name())))?;
         let gate = Arc::new(
             Gate::new(rights, session.reporter.clone(), purpose.mode, purpose.cancel.clone(), purpose.witness)
-                .with_freeze_rules(FreezeRules { limit: self.limits().freeze.0, own: own_places(session) }),
+                .with_freeze_rules(FreezeRules { limit: limits.freeze.0, own: own_places(session) }),
         );
         let instance = self
             .plugin
             .instantiate(PartContext {
                 instance: session.instance().to_owned(),
                 part: self.name().to_owned(),
-                config: self.values.clone(),
+                config,
                 excludes: self.settings.excludes(),
                 gate: Arc::clone(&gate),
                 reporter: session.reporter.clone(),
-                limits: self.limits(),
+                limits,
                 cancel: purpose.cancel,
                 archived: purpose.archived,
                 history: purpose.history,

@@ -123,6 +123,11 @@ fn notes(part: &PartRecord) -> Option<&ObjectRecord> {
     part.objects.iter().find(|object| object.role == ObjectRole::Notes)
 }
 
+/// Whether something of a part is hidden in its notes.
+pub(super) fn hides(part: &PartRecord) -> bool {
+    notes(part).is_some()
+}
+
 /// Whether objects of a set are encrypted.
 #[must_use]
 pub fn is_encrypted(set: &StoredSet) -> bool {

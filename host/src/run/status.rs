@@ -97,17 +97,20 @@ pub fn status(dirs: &StateDirs, show_tokens: bool) -> Result<Status> {
     runs.sort_by(|a, b| b.id.cmp(&a.id));
     let mut ended = 0;
     runs.retain(|run| {
-        ended += usize::from(matches!(run.state, "proved" | "undone" | "restored"));
-        !matches!(run.state, "proved" | "undone" | "restored") || ended <= ENDED
+        let over = matches!(run.state, "proved" | "undone" | "restored" | "copied");
+        ended += usize::from(over);
+        !over || ended <= ENDED
     });
     Ok(Status { under_way: owner.map(|owner| owner.describe()), runs })
 }
 
 fn run_status(id: SetId, entries: &[Entry], owner: Option<&str>, show_tokens: bool) -> RunStatus {
     let left = Leftovers::of(entries);
-    let owned = owner.filter(|owner| owner.ends_with(&id.to_string()));
+    // A run makes its copies under its own name, and their journal has another.
+    let owned = owner.filter(|owner| owner.ends_with(&id.to_string()) || left.copying);
     let state = match entries.last().map(|entry| &entry.record) {
         Some(Record::Ended { ok: true }) if left.restore.is_some() => "restored",
+        Some(Record::Ended { ok: true }) if left.copying => "copied",
         Some(Record::Ended { ok: true }) => "proved",
         Some(Record::Ended { ok: false }) => "undone",
         _ => match owned {
@@ -150,6 +153,7 @@ fn phase_after(record: &Record) -> Option<&'static str> {
         Record::Restore { .. } => "verify",
         Record::Restoring { .. } | Record::Settling { .. } | Record::Restored { .. } => "restore",
         Record::Cleared { .. } => "undo",
+        Record::CopyingOffsite { .. } | Record::CopiedOffsite { .. } => "offsite",
         Record::Ended { .. } => "ended",
         Record::ChildStarted { .. } | Record::ChildEnded { .. } | Record::Thawed { .. } => return None,
     })

@@ -13,6 +13,7 @@ use super::frozen;
 use super::journal::{self, Journal, Record};
 use super::keeper::JournalKeeper;
 use super::leftovers::{Leftovers, PartLeft};
+use super::offsite;
 use super::orphans;
 use super::part::{LivePart, Part, Purpose};
 use super::prune::blocking;
@@ -114,6 +115,15 @@ impl<'a> Undo<'a> {
             };
             match undo_part(self.session, part, left, published, &self.keeper).await {
                 Ok(()) => self.note(Record::Undone { part: left.part.clone() }),
+                Err(error) => failures.push(error),
+            }
+        }
+        for copy in &left.copies {
+            match offsite::undo_left(self.session, parts, copy).await {
+                Ok(()) => {
+                    let (set, part, place) = (copy.set.clone(), copy.part.clone(), copy.place.clone());
+                    self.note(Record::CopiedOffsite { set, part, place });
+                }
                 Err(error) => failures.push(error),
             }
         }

@@ -39,12 +39,15 @@ pub enum RecordKind {
     Drill,
     /// The set, or parts of it, were restored.
     Restore,
+    /// What was captured of a part was copied to another place of its vendor, or could not be (`ok`). One of a copy that is
+    /// there outlives the set: it goes with the copy.
+    Offsite,
     /// The set cannot be trusted any more, unless a later [`RecordKind::Verify`] finds it whole.
     Damaged,
 }
 
 impl RecordKind {
-    const ALL: [Self; 5] = [Self::Pin, Self::Verify, Self::Drill, Self::Restore, Self::Damaged];
+    const ALL: [Self; 6] = [Self::Pin, Self::Verify, Self::Drill, Self::Restore, Self::Offsite, Self::Damaged];
 
     /// Its name in files.
     #[must_use]
@@ -54,6 +57,7 @@ impl RecordKind {
             Self::Verify => "verify",
             Self::Drill => "drill",
             Self::Restore => "restore",
+            Self::Offsite => "offsite",
             Self::Damaged => "damaged",
         }
     }
@@ -352,13 +356,15 @@ impl Store {
             .map_err(|e| failed_io(e, format!("cannot delete {path} from the store {}", self.location())))
     }
 
-    /// Removes the records of a set that is gone. What cannot be read as one stays.
+    /// Removes the records of a set that is gone, but for those of its copies at other places, which are still there. What
+    /// cannot be read as one stays.
     ///
     /// # Errors
     /// As [`Store::records`] and [`Store::remove_record`].
     pub(super) fn remove_records(&self, instance: &str, set: &SetId) -> Result<()> {
         let records = self.records(instance)?;
-        records.list.iter().filter(|record| record.set == *set).try_for_each(|r| self.remove_record(instance, r))
+        let going = records.list.iter().filter(|r| r.set == *set && !(r.kind == RecordKind::Offsite && r.ok));
+        going.into_iter().try_for_each(|record| self.remove_record(instance, record))
     }
 }
 

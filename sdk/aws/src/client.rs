@@ -22,6 +22,25 @@ pub struct Client {
     token: (&'static str, &'static str),
     patience: Duration,
     attempt: Duration,
+    /// The name of its entry in the manifest, if it has one.
+    entry: Option<String>,
+}
+
+/// A URL that the host signs and puts into the call's parameters, for a service that has to ask another region of itself in
+/// the caller's name. Nobody but the service ever sees it signed.
+#[derive(Debug, Clone)]
+pub struct Presigned {
+    parameter: String,
+    url: String,
+}
+
+impl Presigned {
+    /// For this parameter (`PresignedUrl`): a GET of this call.
+    #[must_use]
+    pub fn new(parameter: &str, client: &Client, action: &str, parameters: &Parameters) -> Self {
+        let url = format!("{}/?{}", client.endpoint, client.form(action, parameters));
+        Self { parameter: parameter.to_owned(), url }
+    }
 }
 
 /// What may be sent a second time.
@@ -61,7 +80,15 @@ impl Client {
             token,
             patience: Duration::from_secs(60),
             attempt: Duration::from_secs(30),
+            entry: None,
         }
+    }
+
+    /// The same client, asking by the manifest's entry of this name (`[[http]] as`): signed for another region or by another
+    /// role.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Self {
+        Self { entry: Some(name.to_owned()), ..self.clone() }
     }
 
     /// The same client that goes on for so long with a call that fails only for now, pauses included.
@@ -82,7 +109,7 @@ impl Client {
     /// # Errors
     /// The last attempt's.
     pub fn read(&self, action: &str, parameters: &Parameters) -> Result<Element, Failure> {
-        let answer = self.repeat(Method::Get, action, parameters, Again::Always)?;
+        let answer = self.repeat(Method::Get, action, parameters, Again::Always, None)?;
         Ok(answer.unwrap_or_default())
     }
 
@@ -91,7 +118,20 @@ impl Client {
     /// # Errors
     /// The last attempt's. If that is [uncertain](Failure::is_uncertain), look for what it should have made.
     pub fn change(&self, action: &str, parameters: &Parameters) -> Result<Option<Element>, Failure> {
-        self.repeat(Method::Post, action, parameters, Again::Refused)
+        self.repeat(Method::Post, action, parameters, Again::Refused, None)
+    }
+
+    /// As [`change`](Self::change), with a URL that the host signs.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub fn change_with(
+        &self,
+        action: &str,
+        parameters: &Parameters,
+        presigned: Option<&Presigned>,
+    ) -> Result<Option<Element>, Failure> {
+        self.repeat(Method::Post, action, parameters, Again::Refused, presigned)
     }
 
     /// A call that changes something and may arrive twice, because it names what it makes or deletes, or carries a token. A
@@ -100,7 +140,7 @@ impl Client {
     /// # Errors
     /// The last attempt's.
     pub fn change_again(&self, action: &str, parameters: &Parameters) -> Result<Option<Element>, Failure> {
-        self.repeat(Method::Post, action, parameters, Again::Always)
+        self.repeat(Method::Post, action, parameters, Again::Always, None)
     }
 
     /// All elements of the list at this path of the answer (`DBSnapshots`, `snapshotSet`), from all pages.
@@ -132,17 +172,16 @@ impl Client {
         action: &str,
         parameters: &Parameters,
         again: Again,
+        presigned: Option<&Presigned>,
     ) -> Result<Option<Element>, Failure> {
-        let call = Parameters::new().set("Action", action).set("Version", self.version);
-        let form = format!("{}&{}", call.encode(), parameters.encode());
-        let form = form.trim_end_matches('&');
+        let form = self.form(action, parameters);
         let deadline = Deadline::after(self.patience);
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         let mut attempts = 0;
         let mut renewals = 0;
         loop {
             attempts += 1;
-            let failure = match self.once(method, action, form, &deadline) {
+            let failure = match self.once(method, action, (&form, presigned), &deadline) {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -158,7 +197,18 @@ impl Client {
         }
     }
 
-    fn once(&self, method: Method, action: &str, form: &str, deadline: &Deadline) -> Result<Option<Element>, Failure> {
+    fn form(&self, action: &str, parameters: &Parameters) -> String {
+        let call = Parameters::new().set("Action", action).set("Version", self.version);
+        format!("{}&{}", call.encode(), parameters.encode()).trim_end_matches('&').to_owned()
+    }
+
+    fn once(
+        &self,
+        method: Method,
+        action: &str,
+        (form, presigned): (&str, Option<&Presigned>),
+        deadline: &Deadline,
+    ) -> Result<Option<Element>, Failure> {
         // Even the last attempt gets the time that an answer usually takes.
         let timeout = self.attempt.min(deadline.left().max(Duration::from_secs(5)));
         let request = if method == Method::Get {
@@ -167,6 +217,14 @@ impl Client {
             Request::new(method, format!("{}/", self.endpoint))
                 .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
                 .body(form)
+        };
+        let request = match &self.entry {
+            Some(entry) => request.header(http::AS, entry),
+            None => request,
+        };
+        let request = match presigned {
+            Some(Presigned { parameter, url }) => request.header(http::PRESIGN, format!("{parameter} {url}")),
+            None => request,
         };
         let response = http::send(request.timeout(timeout)).map_err(|error| Failure::of_host(action, error))?;
         if response.planned {

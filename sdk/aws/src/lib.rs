@@ -23,7 +23,7 @@ mod time;
 mod xml;
 
 pub use backoff::{Backoff, Deadline};
-pub use client::Client;
+pub use client::{Client, Presigned};
 pub use failure::Failure;
 pub use parameters::Parameters;
 pub use time::{milliseconds, rfc3339};

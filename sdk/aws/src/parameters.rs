@@ -27,6 +27,13 @@ impl Parameters {
         }
     }
 
+    /// With all of these.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
     /// With a list: `<name>.1`, `<name>.2`. RDS puts the name of a member in between: `VpcSecurityGroupIds.VpcSecurityGroupId`.
     #[must_use]
     pub fn list<T: ToString>(mut self, name: &str, values: impl IntoIterator<Item = T>) -> Self {

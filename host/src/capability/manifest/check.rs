@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
-use super::{API, Argv, Authenticate, Effect, Element, EnvValue, ExecRequest, Manifest, OneOf, PathRoot, Sign, Slot};
+use super::{
+    API, Argv, Authenticate, Effect, Element, EnvValue, ExecRequest, Manifest, OneOf, PathRoot, Sign, SignRole, Slot,
+};
 use crate::capability::freeze::MAX_FREEZE;
 use crate::capability::{server, slots};
 
@@ -138,7 +140,8 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
         server::check_template(&http.url)
             .map_err(|e| Problem::new(e, "write an origin: https://host or https://host:port"))
             .and_then(|()| reason(&http.reason))
-            .and_then(|()| http.sign.as_ref().map_or(Ok(()), sign))
+            .and_then(|()| http.name.as_deref().map_or(Ok(()), |name| self::name("name of a server", name)))
+            .and_then(|()| http.sign.as_ref().map_or(Ok(()), |sign| self::sign(manifest, sign)))
             .and_then(|()| http.authenticate.iter().try_for_each(|how| authenticate(manifest, how)))
             .and_then(|()| match &http.ca_file {
                 Some(file) if config_key(file).is_none() => {
@@ -425,7 +428,7 @@ fn directory(manifest: &Manifest, directory: &super::DirectoryRequest) -> Checke
     Ok(())
 }
 
-fn sign(sign: &Sign) -> Checked {
+fn sign(manifest: &Manifest, sign: &Sign) -> Checked {
     let word = |text: &str| {
         (1..=64).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -442,7 +445,23 @@ fn sign(sign: &Sign) -> Checked {
         let message = "a signature is optional where its region is a key that may not be set";
         return Err(Problem::new(message, "write region = \"config.<key>\"").on("region", ""));
     }
-    Ok(())
+    sign.role.as_ref().map_or(Ok(()), |role| self::role(manifest, role))
+}
+
+/// Which role it is, the operator says, and nobody else.
+fn role(manifest: &Manifest, role: &SignRole) -> Checked {
+    for (key, reference) in [("arn", Some(&role.arn)), ("endpoint", role.endpoint.as_ref())] {
+        if let Some(wrong) = reference.filter(|reference| config_key(reference).is_none()) {
+            return Err(Problem::new(format!("{wrong:?} is no {key} of a role"), CONFIG_FORM).on(key, wrong));
+        }
+    }
+    match &role.external_id {
+        Some(secret) if !manifest.secret.iter().any(|asked| asked.name == *secret) => {
+            let message = format!("the external id {secret:?} is no secret of the manifest");
+            Err(Problem::new(message, "add a [[secret]] of that name").on("external-id", secret))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn authenticate(manifest: &Manifest, how: &Authenticate) -> Checked {

@@ -380,6 +380,10 @@ pub enum Access {
 pub struct HttpRequest {
     /// Its origin (`https://host` or `https://host:port`), `config.<key>`, or a text with `{config.<key>}` in it.
     pub url: String,
+    /// A name, where one server is asked in several ways (signed for another region, another service or by another role): a
+    /// request whose header `bkhost-as` has it is meant, and gets this signature. Without a name: requests without the header.
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Why it is needed, for the operator.
     pub reason: String,
     /// It is usually in one's own network: a shipped plugin's name may resolve to an address that is not public. A third
@@ -426,6 +430,23 @@ pub struct Sign {
     /// Where that key is not set, requests go out without a signature.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+    /// A role that the host assumes first, if the configuration names one: then requests are signed as that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<SignRole>,
+}
+
+/// A role of AWS that the host assumes, with the keys that it would sign with otherwise. Its temporary keys stay with the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SignRole {
+    /// Its ARN: `config.<key>`. Where that is not set, no role is assumed.
+    pub arn: String,
+    /// The secret of the manifest that is the external id which the role asks for, if it is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// `config.<key>`: where the security token service is asked, if not at the region's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
 }
 
 /// The form of a signature.

@@ -5,6 +5,7 @@ mod files;
 mod manifest;
 mod requests;
 mod rights;
+mod roles;
 mod running;
 mod secrets;
 mod signing;

@@ -12,11 +12,11 @@ use sha2::{Digest, Sha256};
 use super::super::{Code, HttpTimeouts};
 use super::*;
 
-const KEY: &str = "AKIDEXAMPLE";
-const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+pub(super) const KEY: &str = "AKIDEXAMPLE";
+pub(super) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const TOKEN: &str = "session//token==";
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -30,14 +30,27 @@ fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
 
 /// The signature of what AWS calls the canonical request.
 fn signature(method: &str, path: &str, query: &str, headers: &[(String, String)], hash: &str, scope: &str) -> String {
+    let date = &headers.iter().find(|(name, _)| name == "x-amz-date").unwrap().1;
+    signature_by((SECRET, date), method, path, query, headers, hash, scope)
+}
+
+/// The same, by another secret, and with the date given.
+pub(super) fn signature_by(
+    (secret, date): (&str, &str),
+    method: &str,
+    path: &str,
+    query: &str,
+    headers: &[(String, String)],
+    hash: &str,
+    scope: &str,
+) -> String {
     let lines: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
     let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
     let mut pairs: Vec<_> = query.split('&').filter(|pair| !pair.is_empty()).collect();
     pairs.sort_unstable();
     let canonical = format!("{method}\n{path}\n{}\n{lines}\n{}\n{hash}", pairs.join("&"), names.join(";"));
-    let date = &headers.iter().find(|(name, _)| name == "x-amz-date").unwrap().1;
     let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
-    let key = scope.split('/').fold(format!("AWS4{SECRET}").into_bytes(), |key, part| hmac(&key, part.as_bytes()));
+    let key = scope.split('/').fold(format!("AWS4{secret}").into_bytes(), |key, part| hmac(&key, part.as_bytes()));
     hex(&hmac(&key, text.as_bytes()))
 }
 

@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use self::rules::Kept;
@@ -40,7 +41,8 @@ pub type Uses = BTreeMap<SetId, String>;
 pub fn decide(sets: &[SetEntry], uses: &Uses, policy: &Policy) -> Vec<Decision> {
     let mut newest_first: Vec<&SetEntry> = sets.iter().collect();
     newest_first.sort_by(|a, b| b.id.cmp(&a.id));
-    let kept = policy.apply(&newest_first);
+    let proved = newest_first.iter().filter_map(|set| Some((&set.id, set.manifest()?.created)));
+    let kept = policy.apply(proved);
     // The sets that one which stays builds on: they are older, and so they are met later.
     let mut needed: BTreeMap<&SetId, &SetId> = BTreeMap::new();
     newest_first
@@ -60,6 +62,22 @@ pub fn decide(sets: &[SetEntry], uses: &Uses, policy: &Policy) -> Vec<Decision> 
             Decision { id: set.id.clone(), keep, why }
         })
         .collect()
+}
+
+/// Decides about each copy of a set at another place, by the same rules, newest first: each with when the set was made. They
+/// are all good ones, and the newest always stays. `pinned` are sets that nobody deletes.
+#[must_use]
+pub fn decide_copies(copies: &[(SetId, Timestamp)], pinned: &BTreeSet<SetId>, policy: &Policy) -> Vec<Decision> {
+    let mut newest_first: Vec<&(SetId, Timestamp)> = copies.iter().collect();
+    newest_first.sort_by(|a, b| b.0.cmp(&a.0));
+    let kept = policy.apply(newest_first.iter().map(|(id, created)| (id, *created)));
+    let decided = newest_first.into_iter().map(|(id, _)| {
+        let mut why = kept.reasons(id);
+        why.extend(pinned.contains(id).then(|| "the set is pinned".to_owned()));
+        let keep = !why.is_empty();
+        Decision { id: id.clone(), keep, why: if keep { why.join("; ") } else { format!("kept by none of {policy}") } }
+    });
+    decided.collect()
 }
 
 /// What happens to one set by itself.

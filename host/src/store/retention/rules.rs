@@ -7,7 +7,6 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use crate::archive::SetId;
-use crate::store::{SetEntry, SetState};
 use crate::units::Span;
 
 /// What the operator wants kept. Without any rule everything stays.
@@ -88,17 +87,16 @@ impl Policy {
         ]
     }
 
-    /// What the rules keep of these sets, the newest first.
-    pub(super) fn apply(&self, sets: &[&SetEntry]) -> Kept {
+    /// What the rules keep of these sets, proved ones, the newest first: each with when it was made.
+    pub(super) fn apply<'a>(&self, sets: impl IntoIterator<Item = (&'a SetId, Timestamp)>) -> Kept {
         let mut kept = Kept(BTreeMap::new());
         let mut counted: Vec<(&SetId, Timestamp)> = Vec::new();
-        for set in sets {
-            let SetState::Proved(manifest) = &set.state else { continue };
-            if manifest.created > self.now {
-                let why = format!("from the future, by its own word of {:.0}: does not count", manifest.created);
-                kept.add(&set.id, why);
+        for (id, created) in sets {
+            if created > self.now {
+                let why = format!("from the future, by its own word of {created:.0}: does not count");
+                kept.add(id, why);
             } else {
-                counted.push((&set.id, manifest.created));
+                counted.push((id, created));
             }
         }
         if self.keeps_all() {

@@ -84,6 +84,29 @@ fn reasons() {
     );
 }
 
+#[test]
+fn copies_go_by_the_same_rules() {
+    let copies: Vec<_> =
+        at(&["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-02T10:00:00Z", "2050-01-01T00:00:00Z"])
+            .iter()
+            .map(|set| (set.id.clone(), set.manifest().unwrap().created))
+            .collect();
+    let stays = |pinned: &[usize], policy: &Policy| {
+        let pinned = pinned.iter().map(|n| copies[*n].0.clone()).collect();
+        fates(&decide_copies(&copies, &pinned, policy))
+    };
+    for (pinned, policy, expected) in [
+        (&[][..], none(), "KKKK"),
+        (&[], last(1), "--KK"),
+        (&[0], last(1), "K-KK"),
+        (&[], Policy { daily: 2, ..none() }, "K-KK"),
+        (&[], Policy { within: Some(Span::from_secs(1)), ..none() }, "-KKK"),
+    ] {
+        assert_eq!(stays(pinned, &policy), expected, "{policy}");
+    }
+    assert!(decide_copies(&[], &BTreeSet::new(), &last(1)).is_empty());
+}
+
 /// As `sets`, each building on the one so many before it; 0: on none.
 fn chained(states: &str, back: &[usize]) -> Vec<SetEntry> {
     let mut sets = sets(states);
