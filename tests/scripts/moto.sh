@@ -38,7 +38,7 @@ run() {
   log=$(mktemp "${TMPDIR:-/tmp}/bkhost-moto.XXXXXX")
   # Without the second setting, more than a thousand foreign snapshots would be there from the start.
   env -u MOTO_PORT MOTO_EC2_LOAD_DEFAULT_AMIS=false MOTO_IAM_LOAD_MANAGED_POLICIES=true \
-    "$place/bin/moto_server" -H 127.0.0.1 -p 0 >"$log" 2>&1 </dev/null &
+    "$place/bin/python3" -B "$root/tests/scripts/moto_sharing.py" -H 127.0.0.1 -p 0 >"$log" 2>&1 </dev/null &
   server=$!
   trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true; rm -f "$log"' EXIT
   trap 'exit 129' HUP

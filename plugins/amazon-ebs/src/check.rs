@@ -112,7 +112,7 @@ fn rights(ec2: &Ec2, target: &Target) -> Result<Vec<Finding>> {
 }
 
 /// Why not, if not.
-fn allowed(ec2: &Ec2, action: &str, call: &Parameters) -> Option<String> {
+pub(crate) fn allowed(ec2: &Ec2, action: &str, call: &Parameters) -> Option<String> {
     match ec2.client.read(action, &call.clone().set("DryRun", true)) {
         Err(failure) if failure.is_denied() => Some(bkhost_sdk::Error::from(failure).message),
         // `DryRunOperation` is EC2's yes; any other failure is about the values and not about the right.

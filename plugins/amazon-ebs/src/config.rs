@@ -28,6 +28,33 @@ pub struct Config {
     attach_timeout: u64,
     #[serde(default)]
     pub(crate) restore: Wanted,
+    /// The other place that this instance works for.
+    #[serde(default)]
+    pub(crate) offsite: Option<Place>,
+}
+
+/// Where copies go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) region: String,
+    #[serde(default)]
+    pub(crate) endpoint: Option<String>,
+    /// In another account.
+    #[serde(default)]
+    role: Option<String>,
+    #[serde(default)]
+    pub(crate) kms_key: Option<String>,
+    #[serde(default)]
+    zone: Option<String>,
+}
+
+impl Place {
+    /// The other account, if it is one.
+    pub(crate) fn account(&self) -> Option<&str> {
+        self.role.as_deref()?.split(':').nth(4)
+    }
 }
 
 /// What the volumes of a restore are to be.
@@ -57,6 +84,13 @@ fn attach_timeout() -> u64 {
 impl Config {
     /// Values that contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
+        if let Some(place) = self.offsite.as_ref().filter(|place| place.region == self.region && place.role.is_none()) {
+            return Err(Error::invalid_config(format!(
+                "the place `{}` is {}, where the volumes are, and in the same account: that is no other place",
+                place.name, place.region
+            ))
+            .hint("under [part.offsite.config]: another region, or a role in another account"));
+        }
         if self.instance_id.is_some() {
             return Ok(());
         }
@@ -78,6 +112,15 @@ impl Config {
             .hint("set instance-id to the instance they are attached to, or freeze to the mount points of their file systems here"));
         }
         Ok(())
+    }
+
+    /// What a restore at the place goes by: zones and keys are others there.
+    pub(crate) fn there(mut self) -> Self {
+        if let Some(place) = &self.offsite {
+            self.restore.zone = place.zone.clone();
+            self.restore.kms_key = None;
+        }
+        self
     }
 
     /// The directories to freeze, as the guest sees them.

@@ -1,17 +1,26 @@
 //! What EC2 says, as far as it matters here.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bkhost_sdk::{Error, Result};
 use bkhost_sdk_aws::{Client, Element, Parameters, milliseconds};
 
-use crate::config::Config;
+use crate::config::{Config, Place};
 use crate::owned;
 
-/// EC2 of the part's region.
+/// EC2 of the part's region, or of the place that its copies go to.
 pub(crate) struct Ec2 {
     pub(crate) client: Client,
+    /// The place's name: only copies that are there count, and without one only what is no copy.
+    pub(crate) place: Option<String>,
 }
+
+/// How long a place is asked that does not answer. What is waited for there is asked about again anyway, and what is only
+/// looked at is not worth keeping the host for long.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The name of the place's servers in the manifest.
+const ENTRY: &str = "offsite";
 
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +77,16 @@ pub(crate) struct Shot {
     pub(crate) instance: Option<String>,
     pub(crate) part: Option<String>,
     pub(crate) run: Option<String>,
+    /// The account that it belongs to.
+    pub(crate) owner: String,
+    /// Of a copy: the place's name, what it is a copy of, and how many there are of the run.
+    pub(crate) place: Option<String>,
+    pub(crate) source: Option<String>,
+    pub(crate) count: Option<usize>,
+    /// Of a copy: what EC2 does not tell of it.
+    pub(crate) of_volume: Option<String>,
+    pub(crate) device: Option<String>,
+    pub(crate) kind: Option<String>,
 }
 
 impl Volume {
@@ -115,6 +134,13 @@ impl Shot {
             instance: tag(owned::INSTANCE),
             part: tag(owned::PART),
             run: tag(owned::RUN),
+            owner: item.text("ownerId").to_owned(),
+            place: tag(owned::PLACE),
+            source: tag(owned::SOURCE),
+            count: tag(owned::COUNT).and_then(|text| text.parse().ok()),
+            of_volume: tag(owned::VOLUME),
+            device: tag(owned::DEVICE),
+            kind: tag(owned::KIND),
         }
     }
 }
@@ -126,7 +152,13 @@ pub(crate) fn filter<T: ToString>(name: &str, values: impl IntoIterator<Item = T
 
 impl Ec2 {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { client: Client::ec2(&config.region, config.endpoint.as_deref()) }
+        Self { client: Client::ec2(&config.region, config.endpoint.as_deref()), place: None }
+    }
+
+    /// At the place.
+    pub(crate) fn there(place: &Place) -> Self {
+        let client = Client::ec2(&place.region, place.endpoint.as_deref()).entry(ENTRY).patience(PATIENCE);
+        Self { client, place: Some(place.name.clone()) }
     }
 
     /// The instance of this id.

@@ -7,13 +7,14 @@ mod capture;
 mod check;
 mod config;
 mod ec2;
+mod offsite;
 mod owned;
 mod proof;
 mod restore;
 mod state;
 mod wait;
 
-use bkhost_sdk::{Archived, Finding, Result, Snapshot, Source, Strategy, Verify};
+use bkhost_sdk::{Archived, Finding, Offsite, Result, Snapshot, Source, Strategy, Verify};
 
 use config::Config;
 use ec2::Ec2;
@@ -22,6 +23,7 @@ use state::{State, Target};
 /// The strategy for one part.
 pub struct AmazonEbs {
     config: Config,
+    /// Where it works: at the volumes' region, or at the place of their copies.
     ec2: Ec2,
     /// What was found before the lock.
     target: Option<Target>,
@@ -32,12 +34,15 @@ impl Strategy for AmazonEbs {
 
     fn new(config: Config) -> Result<Self> {
         config.check()?;
-        let ec2 = Ec2::new(&config);
-        Ok(Self { config, ec2, target: None })
+        let ec2 = config.offsite.as_ref().map_or_else(|| Ec2::new(&config), Ec2::there);
+        Ok(Self { config: config.there(), ec2, target: None })
     }
 
     fn check(&mut self) -> Result<Vec<Finding>> {
-        check::check(&self.config, &self.ec2)
+        match &self.config.offsite {
+            Some(place) => Ok(offsite::check(&self.config, place, &Ec2::new(&self.config), &self.ec2)),
+            None => check::check(&self.config, &self.ec2),
+        }
     }
 
     fn prepare(&mut self) -> Result<()> {
@@ -85,7 +90,21 @@ impl Verify for AmazonEbs {
     }
 }
 
-bkhost_sdk::export!(AmazonEbs: Verify);
+impl Offsite for AmazonEbs {
+    fn copy(&mut self, snapshot: &Snapshot) -> Result<Snapshot> {
+        offsite::Copying::new(&self.config, &self.ec2)?.copy(snapshot)
+    }
+
+    fn undo(&mut self, snapshot: &Snapshot) -> Result<()> {
+        offsite::Copying::new(&self.config, &self.ec2)?.undo(snapshot)
+    }
+
+    fn find(&mut self, label: &str) -> Result<Option<Snapshot>> {
+        offsite::find(&self.ec2, label)
+    }
+}
+
+bkhost_sdk::export!(AmazonEbs: Verify + Offsite);
 
 #[cfg(test)]
 mod tests;

@@ -12,15 +12,38 @@ use crate::state::{Captured, State};
 pub(crate) const INSTANCE: &str = "bkhost:instance";
 pub(crate) const PART: &str = "bkhost:part";
 pub(crate) const RUN: &str = "bkhost:run";
+/// At which place a copy is: what has none is no copy.
+pub(crate) const PLACE: &str = "bkhost:offsite";
+/// What a copy is one of.
+pub(crate) const SOURCE: &str = "bkhost:source";
+/// How many copies there are of the run.
+pub(crate) const COUNT: &str = "bkhost:count";
+pub(crate) const VOLUME: &str = "bkhost:volume";
+pub(crate) const DEVICE: &str = "bkhost:device";
+pub(crate) const KIND: &str = "bkhost:type";
 
 /// A call whose answer was lost may show what it has done a little late.
-const LATE: [Duration; 3] = [Duration::from_millis(300), Duration::from_millis(700), Duration::from_secs(2)];
+pub(crate) const LATE: [Duration; 3] = [Duration::from_millis(300), Duration::from_millis(700), Duration::from_secs(2)];
 
 /// The tags of what a run makes.
 pub(crate) fn tags(label: &str) -> Vec<(String, String)> {
     [("Name", label), (INSTANCE, &config::instance()), (PART, &config::part()), (RUN, label)]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .to_vec()
+}
+
+/// The tags of a copy: they alone are enough to restore from it.
+pub(crate) fn tags_of_copy(label: &str, place: &str, captured: &Captured, count: usize) -> Vec<(String, String)> {
+    let more = [
+        (PLACE, Some(place.to_owned())),
+        (SOURCE, Some(captured.snapshot.clone())),
+        (COUNT, Some(count.to_string())),
+        (VOLUME, Some(captured.volume.clone())),
+        (DEVICE, captured.device.clone()),
+        (KIND, Some(captured.kind.clone()).filter(|kind| !kind.is_empty())),
+    ];
+    let more = more.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    tags(label).into_iter().chain(more).collect()
 }
 
 /// `TagSpecification` for a resource of this type.
@@ -40,7 +63,7 @@ fn of_part(ec2: &Ec2, more: impl IntoIterator<Item = Parameters>) -> Result<Vec<
     let (instance, part) = (config::instance(), config::part());
     let filters = [filter(&format!("tag:{INSTANCE}"), [&instance]), filter(&format!("tag:{PART}"), [&part])];
     let mut found = ec2.shots(filters.into_iter().chain(more))?;
-    found.retain(|shot| is_ours(shot, &instance, &part));
+    found.retain(|shot| is_ours(shot, &instance, &part) && shot.place == ec2.place);
     Ok(found)
 }
 
@@ -62,10 +85,13 @@ pub(crate) fn list(ec2: &Ec2) -> Result<Vec<Snapshot>> {
     runs.into_iter().map(|(run, shots)| record(&run, &shots)).collect()
 }
 
-fn record(run: &str, shots: &[Shot]) -> Result<Snapshot> {
+pub(crate) fn record(run: &str, shots: &[Shot]) -> Result<Snapshot> {
     let captured = |shot: &Shot| Captured {
         snapshot: shot.id.clone(),
-        volume: shot.volume.clone(),
+        volume: shot.of_volume.clone().unwrap_or_else(|| shot.volume.clone()),
+        source: shot.source.clone(),
+        device: shot.device.clone(),
+        kind: shot.kind.clone().unwrap_or_default(),
         gib: shot.gib,
         encrypted: shot.encrypted,
         ..Captured::default()

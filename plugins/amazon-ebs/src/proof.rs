@@ -18,7 +18,7 @@ fn judge(captured: &Captured, found: &[Shot]) -> Finding {
     let subject = format!("snapshot {snapshot} of {volume}");
     match found.iter().find(|shot| shot.id == *snapshot) {
         None => Finding::failure(subject, "is not there, or does not carry this run's tags any more"),
-        Some(shot) if shot.volume != *volume => Finding::failure(subject, format!("is of {}", shot.volume)),
+        Some(shot) if !captured.is_of(shot) => Finding::failure(subject, format!("is of {}", shot.volume)),
         Some(shot) if shot.status != "completed" => Finding::failure(subject, format!("is {}", shot.status)),
         Some(shot) if captured.encrypted && !shot.encrypted => {
             Finding::failure(subject, "is not encrypted, and its volume was")

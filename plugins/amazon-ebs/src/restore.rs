@@ -31,12 +31,16 @@ pub(crate) fn restore(config: &Config, ec2: &Ec2, state: &State, to: Option<&str
             return Err(Error::invalid_config(format!("--to {other:?} names no place for volumes"))
                 .hint("--to i-… attaches them to that instance, --to volumes creates them only"));
         }
+        None if ec2.place.is_some() => {
+            return Err(Error::invalid_config("the instance that the volumes came from is not at this place")
+                .hint("--to i-… attaches them to an instance there, --to volumes creates them only"));
+        }
         None => Some(place::original(config, ec2, state)?),
     };
     if let Some(places) = &places {
         rights(ec2, places)?;
     }
-    let zones = zones(config, state, places.as_deref())?;
+    let zones = zones(config, state, places.as_deref(), ec2.place.as_ref())?;
     let mut made = Vec::new();
     let outcome = volumes::create(config, ec2, state, &zones, &mut made).and_then(|()| match &places {
         Some(places) => attach(config, ec2, places, &made),
@@ -61,7 +65,7 @@ fn complete(ec2: &Ec2, state: &State) -> Result<()> {
     for captured in &state.volumes {
         let id = &captured.snapshot;
         match shots.iter().find(|shot| shot.id == *id) {
-            Some(shot) if shot.status == "completed" && shot.volume == captured.volume => {}
+            Some(shot) if shot.status == "completed" && captured.is_of(shot) => {}
             Some(shot) if shot.status != "completed" => {
                 let message =
                     format!("the snapshot {id} of {} is {}: none to restore from", captured.volume, shot.status);
@@ -79,7 +83,7 @@ fn complete(ec2: &Ec2, state: &State) -> Result<()> {
     Ok(())
 }
 
-fn zones(config: &Config, state: &State, places: Option<&[Place]>) -> Result<Vec<String>> {
+fn zones(config: &Config, state: &State, places: Option<&[Place]>, ec2_place: Option<&String>) -> Result<Vec<String>> {
     let of = |(n, captured): (usize, &Captured)| {
         let zone = match places {
             // A volume can only be attached in its own zone.
@@ -87,8 +91,10 @@ fn zones(config: &Config, state: &State, places: Option<&[Place]>) -> Result<Vec
             None => config.restore.zone.clone().or_else(|| Some(captured.zone.clone())),
         };
         zone.filter(|zone| !zone.is_empty()).ok_or_else(|| {
-            Error::invalid_config(format!("nobody knows the zone for {}", captured.volume))
-                .hint("under [part.config]: restore = { zone = \"…\" }")
+            Error::invalid_config(format!("nobody knows the zone for {}", captured.volume)).hint(match ec2_place {
+                Some(_) => "under [part.offsite.config]: zone = \"…\"",
+                None => "under [part.config]: restore = { zone = \"…\" }",
+            })
         })
     };
     state.volumes.iter().enumerate().map(of).collect()

@@ -4,7 +4,7 @@ use bkhost_sdk::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, is_id};
-use crate::ec2::{Ec2, Instance, Volume};
+use crate::ec2::{Ec2, Instance, Shot, Volume};
 
 /// The plugin's state of a snapshot: all that a fresh instance needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub(crate) struct State {
 pub(crate) struct Captured {
     pub(crate) snapshot: String,
     pub(crate) volume: String,
+    /// The snapshot is a copy of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<String>,
     #[serde(default)]
     pub(crate) instance: Option<String>,
     #[serde(default)]
@@ -53,6 +56,14 @@ impl State {
 }
 
 impl Captured {
+    /// Whether a snapshot is of its volume. Of a copy EC2 does not say so, but our tag says what it is a copy of.
+    pub(crate) fn is_of(&self, shot: &Shot) -> bool {
+        match &self.source {
+            Some(_) => shot.source == self.source,
+            None => shot.volume == self.volume,
+        }
+    }
+
     pub(crate) fn new(snapshot: &str, volume: &Volume, instance: Option<&Instance>) -> Self {
         let attachment = match instance {
             Some(instance) => volume.at(&instance.id),
@@ -61,6 +72,7 @@ impl Captured {
         Self {
             snapshot: snapshot.to_owned(),
             volume: volume.id.clone(),
+            source: None,
             instance: attachment.map(|a| a.instance.clone()),
             device: attachment.map(|a| a.device.clone()),
             boot: instance.zip(attachment).is_some_and(|(instance, a)| a.device == instance.root_device),

@@ -60,7 +60,7 @@ pub(crate) fn completed(config: &Config, ec2: &Ec2, mut snapshot: Snapshot) -> R
     Ok(snapshot)
 }
 
-fn is_passing(error: &Error) -> bool {
+pub(crate) fn is_passing(error: &Error) -> bool {
     matches!(error.code, ErrorCode::Unavailable | ErrorCode::TimedOut)
 }
 

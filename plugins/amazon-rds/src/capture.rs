@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bkhost_sdk::{Error, ErrorCode, Result, Snapshot, config, info, now, progress, warn};
+use bkhost_sdk::{Error, ErrorCode, Result, Snapshot, info, now, progress, warn};
 use bkhost_sdk_aws::{Deadline, Element, Parameters, milliseconds};
 
 use crate::kind::Kind;
-use crate::rds::{Rds, label, tags, timed_out};
-use crate::{AmazonRds, State, names, settings};
+use crate::rds::{Rds, timed_out};
+use crate::{AmazonRds, State, settings};
 
 /// How long to wait, before the lock, for a database that is about to be available.
 const READY: Duration = Duration::from_secs(1800);
@@ -106,7 +106,7 @@ pub(crate) fn capture(plugin: &mut AmazonRds, label: &str) -> Result<Snapshot> {
         None => look(plugin)?,
     };
     label.clone_into(&mut state.label);
-    let id = names::snapshot(label, &config::part());
+    let id = plugin.rds.id(label);
     let before = now();
     let deadline = Deadline::after(plugin.point);
     let Some(first) = create(plugin, &id, label, &deadline)? else {
@@ -151,8 +151,10 @@ pub(crate) fn capture(plugin: &mut AmazonRds, label: &str) -> Result<Snapshot> {
 /// The call itself, with the tags in it. None in a dry run.
 fn create(plugin: &AmazonRds, id: &str, label: &str, deadline: &Deadline) -> Result<Option<Element>> {
     let names = plugin.kind.names();
-    let parameters =
-        Parameters::new().set(names.id, &plugin.source).set(names.snapshot_id, id).tags("Tags.Tag", &tags(label));
+    let parameters = Parameters::new()
+        .set(names.id, &plugin.source)
+        .set(names.snapshot_id, id)
+        .tags("Tags.Tag", &plugin.rds.tags(label));
     let client = plugin.rds.within(CREATE, deadline);
     let failure = match client.change_again(names.create_snapshot, &parameters) {
         Ok(answer) => return Ok(answer.map(|answer| answer.at(names.snapshot).cloned().unwrap_or_default())),
@@ -161,9 +163,9 @@ fn create(plugin: &AmazonRds, id: &str, label: &str, deadline: &Deadline) -> Res
     };
     // Its answer was lost, and an attempt before the last may have done it: the tags tell.
     if failure.exists() || failure.is_uncertain() {
-        let found = Rds::new(client, Duration::from_secs(1)).snapshot(plugin.kind, id)?;
+        let found = plugin.rds.with(client, Duration::from_secs(1)).snapshot(plugin.kind, id)?;
         match found {
-            Some(found) if crate::rds::label(plugin.kind, &found) == Some(label) => {
+            Some(found) if plugin.rds.label(plugin.kind, &found) == Some(label) => {
                 warn!("the answer to {} was lost; the snapshot {id} is there", names.create_snapshot);
                 return Ok(Some(found));
             }
@@ -192,7 +194,7 @@ fn was_taken(snapshot: &Element) -> bool {
 }
 
 /// Refuse a snapshot that will never be available.
-fn alive(kind: Kind, id: &str, snapshot: &Element) -> Result<()> {
+pub(crate) fn alive(kind: Kind, id: &str, snapshot: &Element) -> Result<()> {
     match snapshot.text("Status") {
         // Lists and answers without it are as good as one that is being created.
         "" | "available" | "creating" | "copying" | "pending" => Ok(()),
@@ -201,7 +203,7 @@ fn alive(kind: Kind, id: &str, snapshot: &Element) -> Result<()> {
     }
 }
 
-fn size(snapshot: &Element) -> Option<u64> {
+pub(crate) fn size(snapshot: &Element) -> Option<u64> {
     // Of Aurora, RDS tells 1 or 0: that is no size.
     snapshot.number::<u64>("AllocatedStorage").filter(|gib| *gib > 1).and_then(|gib| gib.checked_mul(1 << 30))
 }
@@ -227,15 +229,15 @@ pub(crate) fn finish(plugin: &AmazonRds, mut snapshot: Snapshot) -> Result<Snaps
     let done = done.ok_or_else(|| {
         timed_out(format!("snapshot {id} was not complete"), &deadline).hint("raise timeout-minutes in [part.config]")
     })?;
-    prove(&state, id, &done)?;
+    prove(&plugin.rds, &state, id, &done)?;
     snapshot.bytes = size(&done).or(snapshot.bytes);
     Ok(snapshot)
 }
 
 /// It is the one that was taken, of the database that was meant.
-pub(crate) fn prove(state: &State, id: &str, snapshot: &Element) -> Result<()> {
+pub(crate) fn prove(rds: &Rds, state: &State, id: &str, snapshot: &Element) -> Result<()> {
     let names = state.kind.names();
-    if label(state.kind, snapshot) != Some(&state.label) {
+    if rds.label(state.kind, snapshot) != Some(&state.label) {
         return Err(Error::corrupt(format!("snapshot {id} does not carry the tags of this run")));
     }
     let (engine, encrypted) = match (&state.instance, &state.cluster) {

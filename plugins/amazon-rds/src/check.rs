@@ -8,7 +8,6 @@ use bkhost_sdk_aws::{Element, Failure, Parameters};
 use crate::AmazonRds;
 use crate::capture::{PASSING_STATES, READY_STATES, missing};
 use crate::kind::Kind;
-use crate::rds::label;
 
 /// Quotas are told on a best effort: not all that speaks this protocol knows them.
 const QUOTAS: Duration = Duration::from_secs(3);
@@ -30,14 +29,14 @@ pub(crate) fn all(plugin: &AmazonRds) -> Result<Vec<Finding>> {
             return Ok(findings);
         }
     };
-    let ours = snapshots.iter().filter(|snapshot| label(plugin.kind, snapshot).is_some()).count();
+    let ours = snapshots.iter().filter(|snapshot| plugin.rds.label(plugin.kind, snapshot).is_some()).count();
     findings.push(Finding::info("snapshots", format!("{ours} of this part, {} in the account", snapshots.len())));
     findings.extend(quota(plugin, ours));
     Ok(findings)
 }
 
 /// What keeps the check from going on: a finding, unless the run was cancelled.
-fn stopped(subject: String, failure: Failure) -> Result<Vec<Finding>> {
+pub(crate) fn stopped(subject: String, failure: Failure) -> Result<Vec<Finding>> {
     if failure.is_interrupted() {
         return Err(failure.into());
     }

@@ -29,6 +29,11 @@ pub(crate) struct Names {
     pub(crate) snapshot: &'static str,
     pub(crate) snapshot_id: &'static str,
     pub(crate) encrypted: &'static str,
+    pub(crate) snapshot_arn: &'static str,
+    pub(crate) copy_snapshot: &'static str,
+    pub(crate) copy_source: &'static str,
+    pub(crate) copy_target: &'static str,
+    pub(crate) share: &'static str,
     pub(crate) quota: &'static str,
 }
 
@@ -46,6 +51,11 @@ const INSTANCE: Names = Names {
     snapshot: "DBSnapshot",
     snapshot_id: "DBSnapshotIdentifier",
     encrypted: "Encrypted",
+    snapshot_arn: "DBSnapshotArn",
+    copy_snapshot: "CopyDBSnapshot",
+    copy_source: "SourceDBSnapshotIdentifier",
+    copy_target: "TargetDBSnapshotIdentifier",
+    share: "ModifyDBSnapshotAttribute",
     quota: "ManualSnapshots",
 };
 
@@ -63,6 +73,11 @@ const CLUSTER: Names = Names {
     snapshot: "DBClusterSnapshot",
     snapshot_id: "DBClusterSnapshotIdentifier",
     encrypted: "StorageEncrypted",
+    snapshot_arn: "DBClusterSnapshotArn",
+    copy_snapshot: "CopyDBClusterSnapshot",
+    copy_source: "SourceDBClusterSnapshotIdentifier",
+    copy_target: "TargetDBClusterSnapshotIdentifier",
+    share: "ModifyDBClusterSnapshotAttribute",
     quota: "ManualClusterSnapshots",
 };
 

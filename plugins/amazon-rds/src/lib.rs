@@ -5,6 +5,7 @@ mod capture;
 mod check;
 mod kind;
 mod names;
+mod offsite;
 mod owned;
 mod rds;
 mod restore;
@@ -14,11 +15,12 @@ mod tests;
 
 use std::time::Duration;
 
-use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, Verify, config};
+use bkhost_sdk::{Archived, Error, Finding, Offsite, Result, Snapshot, Source, Strategy, Verify};
 use bkhost_sdk_aws::Client;
 use serde::{Deserialize, Serialize};
 
 use kind::Kind;
+use offsite::Place;
 use rds::Rds;
 use restore::Overrides;
 
@@ -34,6 +36,7 @@ struct Config {
     timeout_minutes: f64,
     poll_seconds: f64,
     restore: Overrides,
+    offsite: Option<Place>,
 }
 
 /// What a snapshot's state holds.
@@ -62,7 +65,10 @@ struct State {
 struct AmazonRds {
     kind: Kind,
     source: String,
+    /// Where it works: in the database's region, or at the place of its copies.
     rds: Rds,
+    /// The place of the copies, and RDS where the database is.
+    offsite: Option<(Place, Rds)>,
     /// How long the snapshot may take to be taken, under the lock.
     point: Duration,
     /// How long it may take to be complete.
@@ -92,20 +98,33 @@ impl Strategy for AmazonRds {
                     .hint("a part is one of them: an instance of an Aurora cluster is captured with its cluster"));
             }
         };
-        config.restore.fit(kind)?;
+        let poll = seconds(config.poll_seconds);
+        let here = Rds::new(Client::rds(&config.region, config.endpoint.as_deref()), poll);
+        let (rds, offsite, overrides) = match config.offsite {
+            Some(place) => {
+                place.check(&config.region)?;
+                (place.rds(poll), Some((place.from(&config.region), here)), place.restore)
+            }
+            None => (here, None, config.restore),
+        };
+        overrides.fit(kind)?;
         Ok(Self {
             kind,
             source: names::target(&source)?,
-            rds: Rds::new(Client::rds(&config.region, config.endpoint.as_deref()), seconds(config.poll_seconds)),
+            rds,
+            offsite,
             point: seconds(config.point_timeout_seconds),
             complete: seconds(config.timeout_minutes * 60.0),
-            overrides: config.restore,
+            overrides,
             known: None,
         })
     }
 
     fn check(&mut self) -> Result<Vec<Finding>> {
-        check::all(self)
+        match &self.offsite {
+            Some((place, here)) => offsite::check(self, place, here),
+            None => check::all(self),
+        }
     }
 
     fn prepare(&mut self) -> Result<()> {
@@ -144,7 +163,7 @@ impl Strategy for AmazonRds {
     }
 
     fn discard(&mut self, label: &str) -> Result<()> {
-        owned::delete(self, self.kind, &names::snapshot(label, &config::part()), label)
+        owned::delete(self, self.kind, &self.rds.id(label), label)
     }
 }
 
@@ -159,7 +178,7 @@ impl Verify for AmazonRds {
             Some(found) if found.text("Status") != "available" => {
                 Finding::failure(subject, format!("is {}", found.text("Status")))
             }
-            Some(found) => match capture::prove(&state, &snapshot.id, &found) {
+            Some(found) => match capture::prove(&self.rds, &state, &snapshot.id, &found) {
                 Err(error) => Finding::from_error(subject, error),
                 Ok(()) => Finding::info(subject, "is available"),
             },
@@ -167,4 +186,18 @@ impl Verify for AmazonRds {
     }
 }
 
-bkhost_sdk::export!(AmazonRds: Verify);
+impl Offsite for AmazonRds {
+    fn copy(&mut self, snapshot: &Snapshot) -> Result<Snapshot> {
+        offsite::Copying::new(self)?.copy(snapshot)
+    }
+
+    fn undo(&mut self, snapshot: &Snapshot) -> Result<()> {
+        offsite::Copying::new(self)?.undo(snapshot)
+    }
+
+    fn find(&mut self, label: &str) -> Result<Option<Snapshot>> {
+        offsite::find(self, label)
+    }
+}
+
+bkhost_sdk::export!(AmazonRds: Verify + Offsite);

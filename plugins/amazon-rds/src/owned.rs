@@ -4,14 +4,14 @@ use bkhost_sdk::{Error, Result, Snapshot, info};
 use bkhost_sdk_aws::{Deadline, Parameters, milliseconds};
 
 use crate::kind::Kind;
-use crate::rds::{label, timed_out};
+use crate::rds::timed_out;
 use crate::{AmazonRds, State};
 
 pub(crate) fn list(plugin: &AmazonRds) -> Result<Vec<Snapshot>> {
     let names = plugin.kind.names();
     let mut all = Vec::new();
     for found in plugin.rds.snapshots(plugin.kind)? {
-        let Some(label) = label(plugin.kind, &found) else { continue };
+        let Some(label) = plugin.rds.label(plugin.kind, &found) else { continue };
         let state = State {
             kind: plugin.kind,
             label: label.to_owned(),
@@ -38,7 +38,7 @@ pub(crate) fn delete(plugin: &AmazonRds, kind: Kind, id: &str, run: &str) -> Res
     let mut told = false;
     let gone = plugin.rds.watch(&deadline, |rds| {
         let Some(found) = rds.snapshot(kind, id)? else { return Ok(Some(())) };
-        if label(kind, &found) != Some(run) {
+        if rds.label(kind, &found) != Some(run) {
             return Err(Error::conflict(format!(
                 "snapshot {id} does not carry the tags of this part and run: it stays"
             ))

@@ -10,17 +10,61 @@ use crate::names;
 
 /// The tags that tell whose a snapshot is.
 const TAGS: [&str; 3] = ["bkhost:instance", "bkhost:part", "bkhost:run"];
+/// At which place a copy is: what has none is no copy.
+const PLACE: &str = "bkhost:offsite";
+/// The name of the place's servers in the manifest.
+const ENTRY: &str = "offsite";
 
 /// The RDS API, and how often to look.
 #[derive(Debug, Clone)]
 pub(crate) struct Rds {
     pub(crate) client: Client,
     poll: Duration,
+    /// The place's name: only copies that are there are ours, and without one only what is no copy.
+    pub(crate) place: Option<String>,
 }
 
 impl Rds {
     pub(crate) fn new(client: Client, poll: Duration) -> Self {
-        Self { client, poll }
+        Self { client, poll, place: None }
+    }
+
+    /// At a place for copies.
+    pub(crate) fn at(self, place: &str) -> Self {
+        Self { client: self.client.entry(ENTRY), place: Some(place.to_owned()), ..self }
+    }
+
+    /// The same with another client.
+    pub(crate) fn with(&self, client: Client, poll: Duration) -> Self {
+        Self { client, poll, ..self.clone() }
+    }
+
+    /// The identifier of this part's snapshot (or copy) of a run.
+    pub(crate) fn id(&self, label: &str) -> String {
+        match &self.place {
+            Some(place) => names::snapshot(label, &format!("{}-{place}", config::part())),
+            None => names::snapshot(label, &config::part()),
+        }
+    }
+
+    /// The tags of this part's snapshots (or copies), of a run.
+    pub(crate) fn tags(&self, label: &str) -> Vec<(String, String)> {
+        let values = [config::instance(), config::part(), label.to_owned()];
+        let tags = TAGS.iter().map(|tag| (*tag).to_owned()).zip(values);
+        tags.chain(self.place.clone().map(|place| (PLACE.to_owned(), place))).collect()
+    }
+
+    /// The label of the run that made a snapshot, if it was this part of this instance. The tags tell; but a copy of a
+    /// snapshot may take them along, and is not ours: so the identifier has to be the one that follows from them.
+    pub(crate) fn label<'a>(&self, kind: Kind, snapshot: &'a Element) -> Option<&'a str> {
+        let [instance, part, run] = TAGS.map(|tag| snapshot.tag("TagList", tag));
+        let run = run?;
+        let ours = instance == Some(&config::instance())
+            && part == Some(&config::part())
+            && snapshot.tag("TagList", PLACE) == self.place.as_deref()
+            && snapshot.text("SnapshotType") == "manual"
+            && snapshot.text(kind.names().snapshot_id) == self.id(run);
+        ours.then_some(run)
     }
 
     /// Calls that go on for so long, but not beyond this deadline.
@@ -80,24 +124,6 @@ fn exactly(found: Result<Vec<Element>, Failure>, key: &str, id: &str) -> Result<
         Err(failure) if failure.is_missing() => Ok(None),
         Err(failure) => Err(failure),
     }
-}
-
-/// The tags of this part's snapshots, of a run.
-pub(crate) fn tags(label: &str) -> Vec<(String, String)> {
-    let values = [config::instance(), config::part(), label.to_owned()];
-    TAGS.iter().map(|tag| (*tag).to_owned()).zip(values).collect()
-}
-
-/// The label of the run that made a snapshot, if it was this part of this instance. The tags tell; but a copy of a snapshot
-/// takes them along, and is not ours: so the identifier has to be the one that follows from them.
-pub(crate) fn label(kind: Kind, snapshot: &Element) -> Option<&str> {
-    let [instance, part, run] = TAGS.map(|tag| snapshot.tag("TagList", tag));
-    let run = run?;
-    let ours = instance == Some(&config::instance())
-        && part == Some(&config::part())
-        && snapshot.text("SnapshotType") == "manual"
-        && snapshot.text(kind.names().snapshot_id) == names::snapshot(run, &config::part());
-    ours.then_some(run)
 }
 
 /// A wait that was too long.

@@ -74,6 +74,20 @@ pub(crate) struct Cluster {
 }
 
 impl Instance {
+    /// What is only in the region and account where the database is.
+    pub(crate) fn is_elsewhere(&mut self) {
+        let lost = [
+            ("the subnet group", self.subnet_group.take().is_some()),
+            ("the security groups", !std::mem::take(&mut self.security_groups).is_empty()),
+            ("the parameter group", self.parameter_group.take().is_some_and(|name| !name.starts_with("default"))),
+            ("the option group", self.option_group.take().is_some_and(|name| !name.starts_with("default"))),
+            ("enhanced monitoring", self.monitoring_seconds.take().is_some()),
+        ];
+        self.monitoring_role = None;
+        self.zone = None;
+        self.not_restored.extend(lost.into_iter().filter(|(_, had)| *had).map(|(what, _)| what.to_owned()));
+    }
+
     /// From an element `DBInstance`.
     pub(crate) fn of(instance: &Element) -> Self {
         Self {
@@ -119,6 +133,17 @@ impl Instance {
 }
 
 impl Cluster {
+    /// What is only in the region and account where the database is.
+    pub(crate) fn is_elsewhere(&mut self) {
+        let lost = [
+            ("the subnet group", self.subnet_group.take().is_some()),
+            ("the security groups", !std::mem::take(&mut self.security_groups).is_empty()),
+            ("the parameter group", self.parameter_group.take().is_some_and(|name| !name.starts_with("default"))),
+        ];
+        self.not_restored.extend(lost.into_iter().filter(|(_, had)| *had).map(|(what, _)| what.to_owned()));
+        self.members.iter_mut().for_each(Instance::is_elsewhere);
+    }
+
     /// From an element `DBCluster` and those of its instances.
     pub(crate) fn of(cluster: &Element, members: &[Element]) -> Self {
         let class = text(cluster, "DBClusterInstanceClass");

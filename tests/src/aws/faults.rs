@@ -120,6 +120,7 @@ impl fmt::Debug for Fault {
 pub struct Rule {
     action: String,
     with: Vec<(String, String)>,
+    region: Option<String>,
     calls: RangeInclusive<u32>,
     seen: u32,
     pub(super) fault: Fault,
@@ -129,13 +130,20 @@ impl Rule {
     /// Every call of this action (`CreateDBSnapshot`; `*` for all).
     #[must_use]
     pub fn on(action: &str, fault: Fault) -> Self {
-        Self { action: action.to_owned(), with: Vec::new(), calls: 1..=u32::MAX, seen: 0, fault }
+        Self { action: action.to_owned(), with: Vec::new(), region: None, calls: 1..=u32::MAX, seen: 0, fault }
     }
 
     /// Only calls whose parameter has this value.
     #[must_use]
     pub fn with(mut self, parameter: &str, value: &str) -> Self {
         self.with.push((parameter.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Only calls that are signed for this region.
+    #[must_use]
+    pub fn signed_for(mut self, region: &str) -> Self {
+        self.region = Some(region.to_owned());
         self
     }
 
@@ -159,8 +167,9 @@ impl Rule {
     }
 
     /// Count a call; whether the fault happens to it.
-    pub(super) fn hits(&mut self, action: &str, parameters: &[(String, String)]) -> bool {
+    pub(super) fn hits(&mut self, action: &str, region: &str, parameters: &[(String, String)]) -> bool {
         let matches = (self.action == "*" || self.action == action)
+            && self.region.as_ref().is_none_or(|wanted| wanted == region)
             && self.with.iter().all(|wanted| parameters.iter().any(|given| given == wanted));
         if !matches {
             return false;

@@ -8,7 +8,7 @@ mod reply;
 mod states;
 
 pub use faults::{Fault, Rule};
-pub use proxy::Call;
+pub use proxy::{Call, OF_ROLE};
 pub use states::{States, Step};
 
 use moto::Moto;
@@ -32,6 +32,48 @@ pub struct Aws {
     has_user: bool,
     // After the proxy: it stops first.
     moto: Server,
+}
+
+/// A region of an account of a test.
+pub struct Site<'a> {
+    aws: &'a Aws,
+    account: String,
+    region: String,
+}
+
+impl Site<'_> {
+    /// The account's number.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// The region's name.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// A role of the account.
+    #[must_use]
+    pub fn role(&self) -> String {
+        format!("arn:aws:iam::{}:role/bkhost-offsite", self.account)
+    }
+
+    /// As [`Aws::call`], there.
+    #[track_caller]
+    pub fn call(&self, service: &str, action: &str, parameters: &[(&str, &str)]) -> String {
+        let (status, body) = self.aws.moto.get().call((&self.account, &self.region), service, action, parameters);
+        assert_eq!(status, 200, "{service} {action} {parameters:?}: {body}");
+        body
+    }
+
+    /// As [`Aws::texts`], there.
+    #[track_caller]
+    #[must_use]
+    pub fn texts(&self, service: &str, action: &str, parameters: &[(&str, &str)], element: &str) -> Vec<String> {
+        reply::texts(&self.call(service, action, parameters), element)
+    }
 }
 
 enum Server {
@@ -137,7 +179,20 @@ impl Aws {
     #[track_caller]
     #[must_use]
     pub fn try_call(&self, service: &str, action: &str, parameters: &[(&str, &str)]) -> (u16, String) {
-        self.moto.get().call(&self.account, service, action, parameters)
+        self.moto.get().call((&self.account, REGION), service, action, parameters)
+    }
+
+    /// Another region of the account.
+    #[must_use]
+    pub fn region(&self, region: &str) -> Site<'_> {
+        Site { aws: self, account: self.account.clone(), region: region.to_owned() }
+    }
+
+    /// Another account, in this region: it belongs to the same test. Credentials of a role of it act there.
+    #[must_use]
+    pub fn other_account(&self, region: &str) -> Site<'_> {
+        let account = format!("9{}", self.account.get(1..).unwrap_or_default());
+        Site { aws: self, account, region: region.to_owned() }
     }
 
     /// The texts of all elements of this name in what a call answers, in their order.

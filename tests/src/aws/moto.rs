@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::REGION;
 use super::http::{Message, encode};
 use crate::{Running, script};
 
@@ -55,7 +54,7 @@ impl Moto {
     #[track_caller]
     pub(super) fn call(
         &self,
-        account: &str,
+        (account, region): (&str, &str),
         service: &str,
         action: &str,
         parameters: &[(&str, &str)],
@@ -69,7 +68,7 @@ impl Moto {
         };
         let mut all = vec![("Action", action), ("Version", version)];
         all.extend(parameters);
-        let scope = format!("Credential=test/20260101/{REGION}/{service}/aws4_request");
+        let scope = format!("Credential=test/20260101/{region}/{service}/aws4_request");
         let request = Message {
             start: "POST / HTTP/1.1".to_owned(),
             headers: vec![

@@ -12,6 +12,9 @@ use super::{Fault, Rule, States, reply};
 /// How the tokens of the proxy's pages begin.
 pub(super) const PAGE: &str = "bkhost-test-page+/=";
 
+/// How the keys of roles begin.
+pub const OF_ROLE: &str = "ASIA";
+
 /// A call that came to the proxy.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -19,6 +22,10 @@ pub struct Call {
     pub action: String,
     /// `rds`; from the signature's scope, else empty.
     pub service: String,
+    /// For which region it is signed; else empty.
+    pub region: String,
+    /// By which key it is signed; else empty.
+    pub key: String,
     /// The other parameters, in their order.
     pub parameters: Vec<(String, String)>,
     /// The header of this name.
@@ -164,7 +171,7 @@ impl Shared {
         // All rules count the call; the first that hits it counts.
         let mut hit = None;
         for (n, rule) in script.rules.iter_mut().enumerate() {
-            if rule.hits(&call.action, &call.parameters) && hit.is_none() {
+            if rule.hits(&call.action, &call.region, &call.parameters) && hit.is_none() {
                 hit = Some(n);
             }
         }
@@ -230,8 +237,11 @@ impl Shared {
     /// What moto answers, in the states that are due.
     fn forward(&self, call: &Call, request: &Message) -> std::io::Result<Message> {
         let mut request = request.clone();
-        // Each test has an account of its own. The header is not one that was signed; those that were stay as they are.
-        if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("x-moto-account-id")) {
+        // Each test has an account of its own, and credentials of a role act in that of the role: by their key moto knows it.
+        // The header is not one that was signed; those that were stay as they are.
+        if !call.key.starts_with(OF_ROLE)
+            && !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("x-moto-account-id"))
+        {
             request.headers.push(("x-moto-account-id".to_owned(), self.account.clone()));
         }
         let mut answer = request.send(self.moto)?;
@@ -256,11 +266,13 @@ fn call(request: &Message) -> Call {
     parameters.retain(|(name, _)| name != "Action" && name != "Version");
     let authorization = request.header("authorization").map(str::to_owned);
     let scope = authorization.as_deref().and_then(|text| text.split("Credential=").nth(1));
-    let service = scope.and_then(|scope| scope.split('/').nth(3)).unwrap_or_default().to_owned();
+    let scope = |n| scope.and_then(|scope| scope.split('/').nth(n)).unwrap_or_default().to_owned();
     Call {
         action: action.unwrap_or_else(|| request.start.clone()),
-        service,
         parameters,
+        service: scope(3),
+        region: scope(2),
+        key: scope(0),
         authorization,
         fault: None,
         status: 0,

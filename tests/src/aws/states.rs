@@ -29,6 +29,7 @@ pub struct States {
     /// What else a thing of this kind has.
     has: &'static str,
     only: String,
+    except: Vec<String>,
     steps: Vec<Step>,
     forever: bool,
     seen: HashMap<String, usize>,
@@ -43,6 +44,7 @@ impl States {
             has,
             progress: None,
             only: String::new(),
+            except: Vec::new(),
             steps: Vec::new(),
             forever: false,
             seen: HashMap::new(),
@@ -101,6 +103,13 @@ impl States {
         self
     }
 
+    /// All but these, by their whole ids.
+    #[must_use]
+    pub fn except(mut self, ids: &[String]) -> Self {
+        self.except.extend_from_slice(ids);
+        self
+    }
+
     /// This status for so many answers, with a progress that grows.
     #[must_use]
     pub fn then(mut self, status: &str, answers: u32) -> Self {
@@ -133,7 +142,7 @@ impl States {
             && (self.has.is_empty() || child(node, self.has).is_some())
             && child(node, self.id)
                 .and_then(|id| id.text().map(str::to_owned))
-                .is_some_and(|id| id.contains(&self.only))
+                .is_some_and(|id| id.contains(&self.only) && !self.except.contains(&id))
     }
 
     /// The answer with the states that are due. Answers to a Describe call take a step.

@@ -31,6 +31,11 @@ impl Account {
         Self::of(Aws::new(), volumes)
     }
 
+    /// The id of a new instance with so many data volumes.
+    pub(super) fn on(aws: &Aws, volumes: usize) -> String {
+        machine(aws, volumes).0
+    }
+
     fn of(aws: Aws, volumes: usize) -> Self {
         let (instance, volumes) = machine(&aws, volumes);
         Self { aws, instance, volumes }

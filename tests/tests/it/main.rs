@@ -40,6 +40,7 @@ mod main_job;
 mod mysql;
 mod mysql_physical;
 mod notify;
+mod offsite;
 mod p4d;
 mod postgresql;
 mod postgresql_container;

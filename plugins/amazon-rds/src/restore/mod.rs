@@ -14,7 +14,7 @@ use bkhost_sdk::{Error, Result, Snapshot, info, now, progress, warn};
 use bkhost_sdk_aws::{Deadline, Element, Parameters};
 
 use crate::kind::Kind;
-use crate::rds::{Rds, label, timed_out};
+use crate::rds::{Rds, timed_out};
 use crate::{AmazonRds, State, names, seconds};
 
 pub(crate) use overrides::Overrides;
@@ -100,7 +100,7 @@ fn usable(plugin: &AmazonRds, state: &State, id: &str) -> Result<Element> {
         Error::not_found(format!("snapshot {id} no longer exists in this region and account"))
             .hint("it was all there was of this part: choose another set")
     })?;
-    if label(state.kind, &found) != Some(&state.label) {
+    if plugin.rds.label(state.kind, &found) != Some(&state.label) {
         return Err(Error::conflict(format!("snapshot {id} is not the one that was taken for this set"))
             .hint("its tags are others: somebody has replaced it, or this is another instance or part"));
     }
@@ -151,7 +151,7 @@ impl Job<'_> {
         };
         // Its answer was lost, and an attempt before the last may have done it: the tag tells.
         if !failure.is_interrupted() && (failure.exists() || failure.is_uncertain()) {
-            match Rds::new(client, Duration::from_secs(1)).find(kind, id)? {
+            match self.rds.with(client, Duration::from_secs(1)).find(kind, id)? {
                 Some(found) if self.made(&found) => {
                     warn!("the answer to {action} was lost; {id} is there");
                     return Ok(());

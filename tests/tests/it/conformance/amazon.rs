@@ -3,11 +3,15 @@
 use std::process::Command;
 
 use bkhost_tests::Bkhost;
+use bkhost_tests::aws::Aws;
 use serde_json::Value;
 
 use super::{Broken, System, suite};
 use crate::ebs::Account;
 use crate::rds::{QUICK, World};
+
+/// Where copies go.
+const THERE: &str = "eu-west-1";
 
 struct Ebs {
     account: Account,
@@ -90,6 +94,35 @@ impl System for Ebs {
         environment.into_iter().find(|(name, _)| *name == "AWS_ACCESS_KEY_ID").map(|(_, value)| value)
     }
 
+    fn place(&self) -> Option<String> {
+        Some(place(&self.account.aws, "zone = \"eu-west-1a\""))
+    }
+
+    fn elsewhere(&self) -> Vec<String> {
+        let there = self.account.aws.region(THERE);
+        let mut all = there.texts("ec2", "DescribeSnapshots", &[("Owner.1", "self")], "snapshotId");
+        all.extend(there.texts("ec2", "DescribeVolumes", &[], "volumeId"));
+        all.sort();
+        all
+    }
+
+    fn look_alikes_elsewhere(&self, label: &str) {
+        let there = self.account.aws.region(THERE);
+        let new = [("AvailabilityZone", "eu-west-1a"), ("Size", "1")];
+        let volume = there.texts("ec2", "CreateVolume", &new, "volumeId").remove(0);
+        let ours = [("bkhost:instance", self.bk.instance()), ("bkhost:part", "part"), ("bkhost:run", label)];
+        for tags in [&ours[..2], &ours] {
+            let mut call = vec![("VolumeId".to_owned(), volume.clone())];
+            call.push(("TagSpecification.1.ResourceType".to_owned(), "snapshot".to_owned()));
+            for (n, (key, value)) in tags.iter().enumerate() {
+                call.push((format!("TagSpecification.1.Tag.{}.Key", n + 1), (*key).to_owned()));
+                call.push((format!("TagSpecification.1.Tag.{}.Value", n + 1), (*value).to_owned()));
+            }
+            let call: Vec<_> = call.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            there.call("ec2", "CreateSnapshot", &call);
+        }
+    }
+
     fn broken(&self) -> Vec<Broken> {
         let part = |keys: &str| self.account.part_of("part", keys);
         vec![
@@ -113,6 +146,15 @@ impl System for Ebs {
             },
         ]
     }
+}
+
+fn place(aws: &Aws, keys: &str) -> String {
+    format!(
+        "[[part.offsite]]\nname = \"{}\"\nretention = {{}}\n[part.offsite.config]\nregion = \"{THERE}\"\nendpoint = \
+         \"{}\"\n{keys}\n",
+        super::offsite::PLACE,
+        aws.url()
+    )
 }
 
 /// The ids of the EBS snapshots in a record.
@@ -199,6 +241,36 @@ impl System for Rds {
     fn secret(&self) -> Option<String> {
         let environment = self.world.aws.environment();
         environment.into_iter().find(|(name, _)| *name == "AWS_ACCESS_KEY_ID").map(|(_, value)| value)
+    }
+
+    fn place(&self) -> Option<String> {
+        Some(place(&self.world.aws, ""))
+    }
+
+    fn elsewhere(&self) -> Vec<String> {
+        let there = self.world.aws.region(THERE);
+        let mut all = there.texts("rds", "DescribeDBSnapshots", &[("SnapshotType", "manual")], "DBSnapshotIdentifier");
+        all.extend(there.texts("rds", "DescribeDBInstances", &[], "DBInstanceIdentifier"));
+        all.sort();
+        all
+    }
+
+    fn look_alikes_elsewhere(&self, label: &str) {
+        let there = self.world.aws.region(THERE);
+        there.call(
+            "rds",
+            "CreateDBInstance",
+            &[
+                ("DBInstanceIdentifier", "theirs"),
+                ("DBInstanceClass", "db.m6g.large"),
+                ("Engine", "postgres"),
+                ("AllocatedStorage", "20"),
+                ("MasterUsername", "admin"),
+                ("MasterUserPassword", "password1"),
+            ],
+        );
+        let name = format!("{label}-part-{}", super::offsite::PLACE);
+        there.call("rds", "CreateDBSnapshot", &[("DBSnapshotIdentifier", &name), ("DBInstanceIdentifier", "theirs")]);
     }
 
     fn broken(&self) -> Vec<Broken> {

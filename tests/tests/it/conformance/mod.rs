@@ -10,6 +10,7 @@ mod directory;
 mod elasticsearch;
 mod lvm;
 mod mysql;
+mod offsite;
 mod p4d;
 mod postgresql;
 mod rsync;
@@ -93,6 +94,22 @@ trait System {
     /// A secret that `part` gives to the plugin.
     fn secret(&self) -> Option<String> {
         None
+    }
+
+    /// Another place for copies, for a plugin that can make them: a `[[part.offsite]]` called [`offsite::PLACE`] with
+    /// `retention = {}`.
+    fn place(&self) -> Option<String> {
+        None
+    }
+
+    /// Everything at that place that a copy or a restore from it could make or remove, sorted.
+    fn elsewhere(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// As `look_alikes`, there.
+    fn look_alikes_elsewhere(&self, label: &str) {
+        let _ = label;
     }
 
     /// Parts that cannot work.

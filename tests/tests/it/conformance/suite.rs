@@ -19,9 +19,9 @@ const NEVER: &str = "20200101-000000-abcdef";
 const CANCELLED_AT: [&str; 5] =
     ["before:captured:1", "after:storing:1", "after:capturing:1", "after:captured:1", "after:begun:1"];
 
-struct Suite<'a> {
-    system: &'a dyn System,
-    bk: &'a Bkhost,
+pub(super) struct Suite<'a> {
+    pub(super) system: &'a dyn System,
+    pub(super) bk: &'a Bkhost,
 }
 
 /// Put a system through all of it.
@@ -37,6 +37,7 @@ pub(super) fn conforms(system: &dyn System) {
     suite.discarding_is_idempotent();
     suite.a_fresh_process_restores_from_the_record(&first, &truth);
     suite.deleting_is_idempotent(&first);
+    suite.copies_at_another_place();
 }
 
 impl Suite<'_> {
@@ -45,12 +46,12 @@ impl Suite<'_> {
         if self.system.slow() { &all[..few] } else { all }
     }
 
-    fn configure(&self, part: &str) {
+    pub(super) fn configure(&self, part: &str) {
         self.bk.config(&[&application_none(), part]);
     }
 
     #[track_caller]
-    fn run(&self, args: &[&str]) -> Outcome {
+    pub(super) fn run(&self, args: &[&str]) -> Outcome {
         Running::start(self.system.command(self.bk, args), false).end()
     }
 
@@ -63,7 +64,7 @@ impl Suite<'_> {
     }
 
     #[track_caller]
-    fn backup(&self) -> Value {
+    pub(super) fn backup(&self) -> Value {
         let manifest = self.run(&["run", "--json"]).ok().json();
         assert!(manifest["id"].is_string(), "{manifest}");
         manifest
@@ -86,7 +87,7 @@ impl Suite<'_> {
     }
 
     /// The state directory is gone, as after the loss of the machine: journals, staging, what plugins remembered.
-    fn forget_everything(&self) {
+    pub(super) fn forget_everything(&self) {
         std::fs::remove_dir_all(self.bk.state()).unwrap();
     }
 
@@ -279,11 +280,11 @@ impl Suite<'_> {
     }
 }
 
-fn id(set: &Value) -> &str {
+pub(super) fn id(set: &Value) -> &str {
     set["id"].as_str().unwrap()
 }
 
-fn part(set: &Value) -> &Value {
+pub(super) fn part(set: &Value) -> &Value {
     &set["parts"][0]
 }
 

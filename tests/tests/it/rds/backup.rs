@@ -76,7 +76,7 @@ fn an_instance_is_backed_up_restored_beside_itself_and_pruned() {
 #[test]
 fn a_cluster_is_backed_up_restored_beside_itself_and_pruned() {
     let world = World::new();
-    world.cluster("live");
+    world.aurora("live");
     world.aws.states(slow_snapshots(States::cluster_snapshots(), 2, 3));
     world.aws.states(States::db_clusters().only("fresh").then("creating", 3));
     world.aws.states(States::db_instances().only("fresh").then("creating", 2));
@@ -127,7 +127,7 @@ fn a_cluster_is_backed_up_restored_beside_itself_and_pruned() {
 fn what_is_gone_comes_back_under_its_own_name() {
     let world = World::new();
     world.database("live");
-    world.cluster("shop");
+    world.aurora("shop");
     let parts =
         [world.part("database", "instance = \"live\"", QUICK), world.part("cluster", "cluster = \"shop\"", QUICK)];
     world.bk.config(&[&bkhost_tests::application_none(), &parts[0], &parts[1]]);

@@ -109,7 +109,7 @@ fn snapshots_are_not_forgotten_when_a_sibling_fails() {
     let world = World::new();
     world.database("one");
     world.database("two");
-    world.cluster("three");
+    world.aurora("three");
     let parts = [("one", "instance"), ("two", "instance"), ("three", "cluster")];
     let parts = parts.map(|(name, kind)| world.part(name, &format!("{kind} = \"{name}\""), QUICK));
     world.bk.config(&[&application_none(), &parts[0], &parts[1], &parts[2]]);

@@ -98,7 +98,7 @@ impl World {
     }
 
     /// An Aurora cluster with a writer and a reader.
-    fn cluster(&self, id: &str) {
+    pub(super) fn aurora(&self, id: &str) {
         self.rds(
             "CreateDBCluster",
             &[

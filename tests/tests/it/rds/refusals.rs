@@ -70,7 +70,7 @@ fn a_config_that_cannot_work() {
 fn check_finds_what_would_fail_later() {
     let world = World::new();
     world.database("live");
-    world.cluster("shop");
+    world.aurora("shop");
     let check = |what: &str, says: &[&str]| {
         world.configure(what, QUICK);
         let outcome = world.bk.run(&["check"]);

@@ -123,7 +123,7 @@ fn what_somebody_else_has_made_is_neither_taken_over_nor_removed() {
 #[test]
 fn a_cluster_that_fails_half_way_is_removed_with_its_instances() {
     let world = World::new();
-    world.cluster("live");
+    world.aurora("live");
     world.configure("cluster = \"live\"", &keys("0.2", ""));
     let id = world.bk.backup_id();
     let untouched = (vec!["live".to_owned()], vec!["live-a".to_owned(), "live-b".to_owned()]);
