@@ -14,6 +14,8 @@ const OF_RECOVERY: [&str; 4] = ["taken-over", "undone", "abandoned", "given-up"]
 const OF_FREEZE: [&str; 2] = ["freezing", "thawed"];
 /// Records that only a restore writes: see the module `restore`.
 const OF_RESTORE: [&str; 5] = ["restore", "restoring", "settling", "restored", "cleared"];
+/// Records that only copies at other places write: see the modules `offsite` and `conformance::offsite`.
+const OF_OFFSITE: [&str; 2] = ["copying-offsite", "copied-offsite"];
 /// Children's records are many and alike: so many of each sort are struck.
 const SAMPLE: usize = 4;
 
@@ -56,7 +58,9 @@ fn every_point() {
     let known = first.bk.run(&["fault-points"]).ok().stdout;
     let known: BTreeSet<&str> = known.lines().filter_map(|point| point.split(':').nth(1)).collect();
     let struck: BTreeSet<&str> = points.iter().filter_map(|point| point.split(':').nth(1)).collect();
-    for kind in known.iter().filter(|kind| ![&OF_RECOVERY[..], &OF_FREEZE, &OF_RESTORE].concat().contains(kind)) {
+    for kind in
+        known.iter().filter(|kind| ![&OF_RECOVERY[..], &OF_FREEZE, &OF_RESTORE, &OF_OFFSITE].concat().contains(kind))
+    {
         assert!(struck.contains(kind), "the journal's record {kind} is not struck: no run writes it");
     }
     let cases = points.iter().flat_map(|point| Blow::ALL.map(|blow| (point.clone(), blow)));
