@@ -159,7 +159,7 @@ async fn a_url_is_signed_into_the_body_by_whoever_sends_it() {
         ("PresignedUrl http://127.0.0.1:2/?a=b".to_owned(), "not one that the plugin asks for"),
         ("PresignedUrl http://127.0.0.1:1/?a=b".to_owned(), "one service"),
         (format!("PresignedUrl {url}/?X-Amz-Signature=1"), "host's to add"),
-        (format!("PresignedUrl http://u:p@{address}/"), "host's to add"),
+        (format!("PresignedUrl http://u:p@{address}/"), "user name"),
         (format!("Presigned&Url {url}/"), "parameter"),
         (format!("{url}/"), "parameter"),
         ("PresignedUrl nonsense".to_owned(), "signed"),
