@@ -140,6 +140,16 @@ macro_rules! export_optional {
         #[cfg(target_arch = "wasm32")]
         $crate::bindings_identity::export_guest_identity!(Exported with_types_in $crate::bindings_identity);
     };
+    (Covers $strategy:ident) => {
+        impl $crate::bindings_covers::exports::bkhost::snapshot::covers::Guest for Exported {
+            fn volume_of(place: $crate::Place) -> $crate::Result<::std::option::Option<$crate::Volume>> {
+                $crate::with(&STRATEGY, |s: &mut $strategy| $crate::Covers::volume_of(s, &place))
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings_covers::export_guest_covers!(Exported with_types_in $crate::bindings_covers);
+    };
     (Drill $strategy:ident) => {
         impl $crate::bindings_drill::exports::bkhost::snapshot::drill::Guest for Exported {
             fn rehearse(

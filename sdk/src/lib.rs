@@ -117,6 +117,18 @@ pub mod bindings_offsite {
         with: { "bkhost:snapshot/types@0.1.0": crate::bindings::bkhost::snapshot::types },
     });
 }
+#[doc(hidden)]
+#[allow(missing_docs, unsafe_code, unreachable_pub, unused_qualifications, clippy::all, clippy::restriction)]
+pub mod bindings_covers {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "covering",
+        pub_export_macro: true,
+        export_macro_name: "export_guest_covers",
+        default_bindings_module: "bkhost_sdk::bindings_covers",
+        with: { "bkhost:snapshot/types@0.1.0": crate::bindings::bkhost::snapshot::types },
+    });
+}
 pub mod config;
 pub mod digest;
 mod error;
@@ -128,6 +140,7 @@ pub mod http;
 pub mod log;
 pub mod mirror;
 mod optional;
+pub mod others;
 pub mod path;
 pub mod progress;
 mod retry;
@@ -141,10 +154,11 @@ pub use bindings::bkhost::snapshot::types::{
     Archived, ArchivedForm, Consistency, Error, ErrorCode, Finding, Severity, Snapshot,
 };
 pub use bindings::exports::bkhost::snapshot::strategy::{FileSource, OutputSource, Source, TreeSource};
+pub use bindings_covers::exports::bkhost::snapshot::covers::{Place, Volume};
 #[doc(hidden)]
 pub use export::{Cell, with};
 pub use frozen::{Frozen, can_freeze, freeze};
-pub use optional::{Drill, Identity, Offsite, Verify};
+pub use optional::{Covers, Drill, Identity, Offsite, Verify};
 pub use retry::retry;
 pub use snapshot::now;
 pub use strategy::Strategy;

@@ -1,7 +1,7 @@
 //! What a strategy may offer beyond the contract's necessary part. Named after the strategy in
 //! [`export!`](crate::export): `bkhost_sdk::export!(Acme: Verify + Drill);`.
 
-use crate::{Archived, Finding, Result, Snapshot, Strategy};
+use crate::{Archived, Finding, Place, Result, Snapshot, Strategy, Volume};
 
 /// A strategy whose vendor has a tool that checks what was archived.
 ///
@@ -76,4 +76,14 @@ pub trait Offsite: Strategy {
     /// # Errors
     /// The vendor cannot be asked.
     fn find(&mut self, label: &str) -> Result<Option<Snapshot>>;
+}
+
+/// A strategy that captures whole volumes, on which files of other parts may lie.
+pub trait Covers: Strategy {
+    /// The volume of this part's configuration that holds the place. None: it is on another. On a fresh value, as in a dry run:
+    /// nothing can be changed.
+    ///
+    /// # Errors
+    /// It cannot be found out.
+    fn volume_of(&mut self, place: &Place) -> Result<Option<Volume>>;
 }

@@ -27,6 +27,7 @@ use crate::history::Earlier;
 use crate::http::{Request, Response};
 use crate::log::Level;
 use crate::mirror::{Copied, Pass};
+use crate::others::Held;
 use crate::{Error, Result};
 
 /// The host as the test plays it. What a test does not expect fails.
@@ -133,6 +134,14 @@ pub trait Host {
     /// As the test likes.
     fn feed_from(&mut self, set: &str, name: &str, command: &Command) -> Result<Output> {
         Err(Error::unsupported(format!("the test did not expect to feed '{name}' of set {set} to {command:?}")))
+    }
+
+    /// Whether another part captures a directory.
+    ///
+    /// # Errors
+    /// As the test likes.
+    fn holds(&mut self, part: &str, directory: &str) -> Result<Option<Held>> {
+        Err(Error::unsupported(format!("the test did not expect part {part} to be asked for {directory}")))
     }
 
     /// The earlier set that can be built on: none, unless the test says so.

@@ -25,6 +25,8 @@ impl Btrfs {
     pub fn new(mib: u64) -> Self {
         assert!(rustix::process::geteuid().is_root(), "the tests of btrfs need root: sudo make test");
         let btrfs = Self { dir: tempfile::Builder::new().prefix("bkhost-btrfs-").tempdir().unwrap() };
+        // Servers that are not root work on it too.
+        std::fs::set_permissions(btrfs.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let image = btrfs.dir.path().join("img");
         File::create(&image).unwrap().set_len(mib << 20).unwrap();
         let mut mkfs = Command::new("mkfs.btrfs");

@@ -38,7 +38,8 @@ impl Zfs {
     }
 
     /// What makes a command run where the pool is mounted. The command keeps its process id.
-    pub(crate) fn wrapper(&self) -> Vec<String> {
+    #[must_use]
+    pub fn wrapper(&self) -> Vec<String> {
         ["nsenter", &format!("--mount=/proc/{}/ns/mnt", self.pid), "--"].map(str::to_owned).to_vec()
     }
 

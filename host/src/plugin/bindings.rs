@@ -34,6 +34,17 @@ pub(super) mod identifying {
     });
 }
 
+/// What a plugin may export besides: which of its volumes holds a place.
+pub(super) mod covering {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "covering",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: { "bkhost:snapshot/types": crate::plugin::bindings::bkhost::snapshot::types },
+    });
+}
+
 /// What a plugin may export besides: its rehearsal of a restore.
 pub(super) mod rehearsing {
     wasmtime::component::bindgen!({

@@ -5,8 +5,8 @@ use std::ops::Deref;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 
-use super::bindings::{self, copying, identifying, rehearsing, verifying};
-use super::imports::{DRILL, IDENTITY, OFFSITE, VERIFY, offers};
+use super::bindings::{self, copying, covering, identifying, rehearsing, verifying};
+use super::imports::{COVERS, DRILL, IDENTITY, OFFSITE, VERIFY, offers};
 use super::state::State;
 
 /// A component whose exports were looked up: ready to be instantiated.
@@ -17,6 +17,7 @@ pub(super) struct Compiled {
     drill: bool,
     identity: bool,
     offsite: bool,
+    covers: bool,
 }
 
 /// The exports of one instance.
@@ -26,6 +27,7 @@ pub(super) struct Bound {
     pub(super) drill: Option<rehearsing::Rehearsing>,
     pub(super) identity: Option<identifying::Identifying>,
     pub(super) offsite: Option<copying::Copying>,
+    pub(super) covers: Option<covering::Covering>,
 }
 
 impl Compiled {
@@ -35,7 +37,8 @@ impl Compiled {
     /// One of them is not what the contract says.
     pub(super) fn new(linker: &Linker<State>, component: &Component, exports: &[String]) -> wasmtime::Result<Self> {
         let pre = linker.instantiate_pre(component)?;
-        let [verify, drill, identity] = [VERIFY, DRILL, IDENTITY].map(|interface| offers(exports, interface));
+        let [verify, drill, identity, covers] =
+            [VERIFY, DRILL, IDENTITY, COVERS].map(|interface| offers(exports, interface));
         if verify {
             verifying::VerifyingPre::new(pre.clone())?;
         }
@@ -49,7 +52,10 @@ impl Compiled {
         if offsite {
             copying::CopyingPre::new(pre.clone())?;
         }
-        Ok(Self { strategy: bindings::PluginPre::new(pre)?, verify, drill, identity, offsite })
+        if covers {
+            covering::CoveringPre::new(pre.clone())?;
+        }
+        Ok(Self { strategy: bindings::PluginPre::new(pre)?, verify, drill, identity, offsite, covers })
     }
 
     pub(super) fn engine(&self) -> &wasmtime::Engine {
@@ -65,6 +71,7 @@ impl Compiled {
             drill: self.drill.then(|| rehearsing::Rehearsing::new(&mut *store, &instance)).transpose()?,
             identity: self.identity.then(|| identifying::Identifying::new(&mut *store, &instance)).transpose()?,
             offsite: self.offsite.then(|| copying::Copying::new(&mut *store, &instance)).transpose()?,
+            covers: self.covers.then(|| covering::Covering::new(&mut *store, &instance)).transpose()?,
         })
     }
 }

@@ -15,6 +15,8 @@ pub(super) const DRILL: &str = "bkhost:snapshot/drill";
 pub(super) const IDENTITY: &str = "bkhost:snapshot/identity";
 /// The optional interface of plugins that copy snapshots to other places.
 pub(super) const OFFSITE: &str = "bkhost:snapshot/offsite";
+/// The optional interface of plugins that capture volumes on which files of other parts may lie.
+pub(super) const COVERS: &str = "bkhost:snapshot/covers";
 /// The version of the contract this build speaks, without its patch level.
 const CONTRACT: &str = "0.1";
 
@@ -39,7 +41,7 @@ pub(super) fn offers(exports: &[String], interface: &str) -> bool {
 
 fn check_exports(exports: &[String]) -> Result<()> {
     for (interface, version) in exports.iter().map(|export| split(export)) {
-        if matches!(interface, VERIFY | DRILL | IDENTITY | OFFSITE) && !speaks(version) {
+        if matches!(interface, VERIFY | DRILL | IDENTITY | OFFSITE | COVERS) && !speaks(version) {
             return Err(other_version(interface, version));
         }
     }
@@ -70,7 +72,7 @@ fn check_import(manifest: &Manifest, import: &str, functions: &[String]) -> Resu
             "types" | "config" | "log" | "progress" | "history" => Ok(()),
             // The contract's own types name the process: only functions count.
             "exec" => asked(functions.is_empty() || !manifest.exec.is_empty(), import, "no command", EXEC),
-            "mirror" | "digest" => {
+            "mirror" | "digest" | "others" => {
                 asked(functions.is_empty() || !manifest.directory.is_empty(), import, "no directory", DIRECTORY)
             }
             "freeze" => {
@@ -166,6 +168,7 @@ mod tests {
             ("bkhost:snapshot/mirror@0.1.0", "copy", "[[directory]]", directory),
             ("bkhost:snapshot/freeze@0.1.0", "freeze", "freeze = true", freeze),
             ("bkhost:snapshot/digest@0.1.0", "file", "[[directory]]", directory),
+            ("bkhost:snapshot/others@0.1.0", "holds", "[[directory]]", directory),
         ] {
             let error = try_import("", import, &[function]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Denied);

@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 
 use super::bindings::bkhost::snapshot::types;
+use super::bindings::covering::exports::bkhost::snapshot::covers as contract;
 use super::exports::Bound;
 use super::failure::{self, CALL_BYTES, End};
-use super::host::{Archived, History, Item, Journal, Pace};
+use super::host::{Archived, History, Item, Journal, Others, Pace, Place, Volume};
 use super::limits::Meter;
 use super::record::{self, Finding, MAX_ITEMS, Severity, breach};
 use super::source::{self, Source};
@@ -31,6 +32,8 @@ use crate::report::Reporter;
 const HANDLES: usize = 10_000;
 /// How long the identifier of a system may be, in bytes.
 const MAX_IDENTITY: usize = 256;
+/// How long the name of a volume may be, in bytes.
+const MAX_NAME: usize = 4096;
 /// How long a call that was cancelled may take to end by itself. A guest that computes ends at its next tick; what else
 /// it waits for is dropped.
 const GRACE: Duration = Duration::from_millis(100);
@@ -59,6 +62,8 @@ pub struct PartContext {
     pub archived: Option<Arc<dyn Archived>>,
     /// Earlier sets, in a run.
     pub history: Option<Arc<dyn History>>,
+    /// The other parts, in a run.
+    pub others: Option<Arc<dyn Others>>,
     /// A directory of the host's own for this part, kept between runs, out of reach of the guest and of what it runs:
     /// where `mirror` remembers what it copied.
     pub mirrors: PathBuf,
@@ -113,6 +118,7 @@ impl Instance {
             cancel,
             archived,
             history,
+            others,
             mirrors,
         } = context;
         let within = |e: Error| e.within(plugin.name());
@@ -128,6 +134,7 @@ impl Instance {
             gate: gate.clone(),
             archived: archived.clone(),
             history,
+            others,
             work: cancel.child_token().drop_guard(),
             reporter: reporter.clone(),
             mirrors,
@@ -382,6 +389,34 @@ impl Instance {
         }
     }
 
+    /// Which volume of the part holds a place. None: none of them.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended; `Unsupported`: it cannot tell.
+    pub async fn volume_of(&mut self, place: &Place) -> Result<Option<Volume>> {
+        let place = contract::Place {
+            path: utf8(&place.path)?,
+            device: place.device,
+            mount_point: utf8(&place.mount_point)?,
+            source: place.source.clone(),
+            file_system: place.file_system.clone(),
+        };
+        let volume = self
+            .call(Call("volume-of", short), move |store, b| {
+                Box::pin(async move {
+                    let Some(covers) = &b.covers else { return Err(wasmtime::Error::msg("it has no covers")) };
+                    covers.bkhost_snapshot_covers().call_volume_of(store, &place).await
+                })
+            })
+            .await?;
+        match volume {
+            Some(told) if [&told.name, &told.instant].into_iter().any(|text| !is_name(text)) => {
+                Err(self.breached("volume-of", breach("a volume whose name is empty, too long, or no text")))
+            }
+            told => Ok(told.map(|contract::Volume { name, instant }| Volume { name, instant })),
+        }
+    }
+
     /// Remove what a rehearsal left at the vendor.
     ///
     /// # Errors
@@ -583,6 +618,17 @@ async fn guarded<T>(
         () = after(cancel, GRACE) => Err(End::Cancelled),
         () = tokio::time::sleep(wall) => Err(End::TimedOut(wall)),
     }
+}
+
+/// Guests are told paths as text.
+fn utf8(path: &std::path::Path) -> Result<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Error::new(ErrorKind::Config, format!("the path {} is not UTF-8", path.display())).hint("rename it")
+    })
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_NAME && !text.contains(char::is_control)
 }
 
 async fn after(token: &CancellationToken, grace: Duration) {

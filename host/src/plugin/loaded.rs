@@ -187,6 +187,12 @@ impl Plugin {
         imports::offers(&self.exports, imports::OFFSITE)
     }
 
+    /// Whether it can tell which of its volumes holds a place (the contract's `covers`).
+    #[must_use]
+    pub fn covers(&self) -> bool {
+        imports::offers(&self.exports, imports::COVERS)
+    }
+
     /// The size of its file, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {

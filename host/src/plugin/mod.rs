@@ -29,7 +29,7 @@ pub use crate::capability::Origin;
 pub use crate::capability::manifest::Limits;
 pub use engine::WASMTIME_VERSION;
 pub use find::default_search;
-pub use host::{Archived, Earlier, History, Item};
+pub use host::{Archived, Earlier, Held, History, Item, Others, Place, Volume};
 pub use instance::{Instance, PartContext};
 pub use loaded::{HostOptions, Plugin, PluginHost};
 pub use record::{Finding, Severity};

@@ -13,7 +13,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::bindings;
-use super::host::{Archived, Egress, History, Interrupt, Journal, Pace};
+use super::host::{Archived, Egress, History, Interrupt, Journal, Others, Pace};
 use super::limits::Meter;
 use super::tail::Tail;
 use crate::archive::{Named, SetId};
@@ -37,6 +37,7 @@ pub(super) struct State {
     pub(super) gate: Arc<Gate>,
     pub(super) archived: Option<Arc<dyn Archived>>,
     pub(super) history: Option<Arc<dyn History>>,
+    pub(super) others: Option<Arc<dyn Others>>,
     /// The set that `history` has offered to build on.
     pub(super) offered: Option<SetId>,
     /// Ends what the host does for the guest on other threads, at the latest when this is dropped.
@@ -67,6 +68,7 @@ pub(super) struct Parts {
     pub(super) gate: Arc<Gate>,
     pub(super) archived: Option<Arc<dyn Archived>>,
     pub(super) history: Option<Arc<dyn History>>,
+    pub(super) others: Option<Arc<dyn Others>>,
     pub(super) work: DropGuard,
     pub(super) reporter: Reporter,
     pub(super) mirrors: PathBuf,
@@ -96,6 +98,7 @@ impl State {
             gate: parts.gate,
             archived: parts.archived,
             history: parts.history,
+            others: parts.others,
             offered: None,
             work: parts.work,
             interrupt,

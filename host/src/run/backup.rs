@@ -17,6 +17,7 @@ use super::keeper::JournalKeeper;
 use super::lease::{self, Leases};
 use super::lock::InstanceLock;
 use super::offsite;
+use super::others;
 use super::part::{LivePart, Part, Purpose};
 use super::plan::{self, Plan};
 use super::prune::{self, blocking};
@@ -312,7 +313,7 @@ impl Run<'_> {
     }
 
     async fn forward(&self) -> Result<SetManifest> {
-        let mut live = Vec::new();
+        let (mut live, others) = (Vec::new(), others::Parts::new(self.session, self.parts, &self.work));
         for part in self.parts {
             live.push(
                 part.start(
@@ -320,6 +321,7 @@ impl Run<'_> {
                     Purpose {
                         witness: Arc::clone(&self.keeper) as _,
                         mode: Mode::Live,
+                        others: others.seen_by(part),
                         history: Some(Arc::new(EarlierSets::new(
                             self.session,
                             self.stores,

@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::offsite;
+use super::others;
 use super::part::{LivePart, Purpose};
 use super::plan::{self, Plan};
 use super::prune::blocking;
@@ -107,9 +108,9 @@ pub async fn preflight(session: &Session) -> Result<Vec<Found>> {
     let Plan { application, parts, stores, .. } = session.phase(Phase::Plan, plan::make(session)).await?;
     // One of its own: a check that fails ends the others, and is not taken for the operator's cancel.
     let work = session.cancel.child_token();
-    let mut live = Vec::new();
+    let (mut live, others) = (Vec::new(), others::Parts::new(session, &parts, &work));
     for part in &parts {
-        let purpose = Purpose { mode: Mode::DryRun, ..Purpose::plain(work.clone()) };
+        let purpose = Purpose { mode: Mode::DryRun, others: others.seen_by(part), ..Purpose::plain(work.clone()) };
         live.push(part.start(session, purpose).await?);
     }
     let found = session.phase(Phase::Check, findings(&application, &mut live, Some(&stores), &work)).await;

@@ -121,10 +121,12 @@ fn is_elsewhere(part: &Part) -> bool {
 
 /// A mounted file system.
 #[derive(Debug, PartialEq, Eq)]
-struct Mount {
-    at: PathBuf,
+pub(super) struct Mount {
+    pub(super) at: PathBuf,
     /// A device, or the name of a dataset.
-    source: String,
+    pub(super) source: String,
+    /// The kind of file system.
+    pub(super) kind: String,
 }
 
 impl Mount {
@@ -141,7 +143,8 @@ impl Mount {
     }
 }
 
-fn mounts() -> Vec<Mount> {
+/// What is mounted; of several at one place, the last is seen.
+pub(super) fn mounts() -> Vec<Mount> {
     let text = std::fs::read_to_string(MOUNTS).unwrap_or_default();
     text.lines().filter_map(mount).collect()
 }
@@ -150,8 +153,9 @@ fn mounts() -> Vec<Mount> {
 fn mount(line: &str) -> Option<Mount> {
     let (mounted, source) = line.split_once(" - ")?;
     let at = mounted.split(' ').nth(4)?;
-    let source = source.split(' ').nth(1)?;
-    Some(Mount { at: PathBuf::from(unescaped(at)), source: unescaped(source) })
+    let (kind, source) = source.split_once(' ')?;
+    let source = source.split(' ').next()?;
+    Some(Mount { at: PathBuf::from(unescaped(at)), source: unescaped(source), kind: kind.to_owned() })
 }
 
 /// Spaces, tabs, line ends and backslashes are written as `\040`.
@@ -196,7 +200,7 @@ mod tests {
     fn what_is_mounted() {
         let line = "36 35 98:0 / /mnt\\040a/b\\134c rw,noatime shared:1 - zfs tank/home rw,xattr";
         let mounted = mount(line).unwrap();
-        assert_eq!(mounted, Mount { at: "/mnt a/b\\c".into(), source: "tank/home".into() });
+        assert_eq!(mounted, Mount { at: "/mnt a/b\\c".into(), source: "tank/home".into(), kind: "zfs".into() });
         assert!(mounted.is_of("tank/home") && !mounted.is_of("tank") && !mounted.is_of("tank/home2"));
         assert!(mounted.is_below("tank") && !mounted.is_below("tank/ho") && !mounted.is_below("tank/home"));
         assert!(!mounted.is_of("") && !mounted.is_below(""));

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::archiving;
 use super::check::{self, Found};
 use super::history::EarlierSets;
+use super::others;
 use super::part::Purpose;
 use super::plan::{self, Plan};
 use super::session::Session;
@@ -44,11 +45,15 @@ pub async fn dry_run(session: &Session) -> Result<Planned> {
     let root = |target: &Arc<Target>| format!("{}/{}/{id}", target.store.location(), session.instance());
     let roots: Vec<String> = stores.live().map(root).collect();
     let cancel: CancellationToken = session.cancel.child_token();
-    let mut live = Vec::new();
+    let (mut live, others) = (Vec::new(), others::Parts::new(session, &parts, &cancel));
     for part in &parts {
         let history = EarlierSets::new(session, &stores, part, &id, false, cancel.clone());
-        let purpose =
-            Purpose { mode: Mode::DryRun, history: Some(Arc::new(history)), ..Purpose::plain(cancel.clone()) };
+        let purpose = Purpose {
+            mode: Mode::DryRun,
+            history: Some(Arc::new(history)),
+            others: others.seen_by(part),
+            ..Purpose::plain(cancel.clone())
+        };
         live.push(part.start(session, purpose).await?);
     }
     let findings = session.phase(Phase::Check, check::findings(&application, &mut live, None, &cancel)).await?;

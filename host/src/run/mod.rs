@@ -34,6 +34,7 @@ mod lock;
 mod metrics;
 mod offsite;
 mod orphans;
+mod others;
 mod part;
 mod patience;
 mod plan;

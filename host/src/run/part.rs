@@ -15,7 +15,7 @@ use crate::capability::manifest::Kind;
 use crate::capability::{FreezeRules, Gate, Mode, NoWitness, Rights, RightsRequest, Secret, SecretSource, Witness};
 use crate::config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plugin::{Archived, History, Instance, Limits, PartContext, Plugin};
+use crate::plugin::{Archived, History, Instance, Limits, Others, PartContext, Plugin};
 use crate::report::Level;
 use crate::units::Span;
 
@@ -25,6 +25,7 @@ const OFFSITE: &str = "offsite";
 const CLEANING: Duration = Duration::from_secs(300);
 
 /// A part whose plugin is loaded and whose config fits it.
+#[derive(Clone)]
 pub struct Part {
     /// Its configuration.
     pub settings: config::Part,
@@ -38,6 +39,7 @@ pub struct Part {
 }
 
 /// A place to which what a part captured is copied.
+#[derive(Clone)]
 pub struct Place {
     /// Its configuration.
     pub settings: config::Offsite,
@@ -64,6 +66,8 @@ pub struct Purpose {
     pub archived: Option<Arc<dyn Archived>>,
     /// Earlier sets, in a run.
     pub history: Option<Arc<dyn History>>,
+    /// The other parts, in a run.
+    pub others: Option<Arc<dyn Others>>,
     /// Directories of its own instead of the part's, which a run may be using.
     pub workspace: Option<Workspace>,
     /// The place that it works for, by its name.
@@ -93,6 +97,7 @@ impl Purpose {
             restore_to: None,
             archived: None,
             history: None,
+            others: None,
             workspace: None,
             place: None,
         }
@@ -354,6 +359,7 @@ impl Part {
                 cancel: purpose.cancel,
                 archived: purpose.archived,
                 history: purpose.history,
+                others: purpose.others,
                 mirrors: match purpose.workspace {
                     Some(workspace) => workspace.mirrors,
                     None => session.dirs.mirrors(self.name())?,

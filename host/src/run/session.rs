@@ -42,6 +42,19 @@ pub struct Session {
 }
 
 impl Session {
+    /// The same, for work that may outlive the borrow of this one. What `[encryption]` comes to is not shared.
+    pub(super) fn beside(&self, cancel: CancellationToken) -> Self {
+        Self {
+            config: self.config.clone(),
+            dirs: self.dirs.clone(),
+            host: Arc::clone(&self.host),
+            reporter: self.reporter.clone(),
+            notify: self.notify.clone(),
+            cancel,
+            crypto: OnceCell::new(),
+        }
+    }
+
     /// The instance's name.
     #[must_use]
     pub fn instance(&self) -> &str {

@@ -185,6 +185,7 @@ impl Part {
                 limits: self.limits.clone(),
                 cancel: self.cancel.clone(),
                 archived: self.archived.clone(),
+                others: None,
                 history: self.history.clone(),
                 mirrors: self.path("mirrors"),
             })

@@ -17,7 +17,10 @@ mod stream;
 mod swap;
 mod verify;
 
-use bkhost_sdk::{Archived, Drill, Error, Finding, Result, Snapshot, Source, Strategy, Verify, exec, info, warn};
+use bkhost_sdk::{
+    Archived, Covers, Drill, Error, Finding, Place, Result, Snapshot, Source, Strategy, Verify, Volume, exec, info,
+    warn,
+};
 use serde::{Deserialize, Serialize};
 
 use config::{Archive, Config};
@@ -26,7 +29,7 @@ use names::{snapshot_path, snapshot_source, source_name};
 use show::{Found, explain, show};
 use stream::Stream;
 
-bkhost_sdk::export!(Btrfs: Verify + Drill);
+bkhost_sdk::export!(Btrfs: Verify + Drill + Covers);
 
 /// What a snapshot record keeps for the later calls.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -102,6 +105,19 @@ impl Drill for Btrfs {
 
     fn clear(&mut self) -> Result<()> {
         drill::clear(&self.config)
+    }
+}
+
+impl Covers for Btrfs {
+    /// Each subvolume is a device of its own to whoever asks for the number of a file's.
+    fn volume_of(&mut self, place: &Place) -> Result<Option<Volume>> {
+        for path in &self.config.subvolumes {
+            let output = exec::run("device", &[("subvolume", path)])?;
+            if !show::absent(&output) && output.ok()?.first_line() == place.device.to_string() {
+                return Ok(Some(Volume { name: path.clone(), instant: path.clone() }));
+            }
+        }
+        Ok(None)
     }
 }
 

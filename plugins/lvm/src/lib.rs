@@ -14,7 +14,7 @@ mod take;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, exec, warn};
+use bkhost_sdk::{Archived, Covers, Error, Finding, Place, Result, Snapshot, Source, Strategy, exec, warn};
 use serde::{Deserialize, Serialize};
 
 use names::{group, mount_directory, snapshot_name, source_name};
@@ -22,7 +22,7 @@ use own::each;
 use plan::Plan;
 use report::{Kind, Volume};
 
-bkhost_sdk::export!(Lvm);
+bkhost_sdk::export!(Lvm: Covers);
 
 /// From this fill on the operator is told, in percent.
 const NEARLY_FULL: f64 = 80.0;
@@ -80,6 +80,19 @@ struct Lvm {
     told: BTreeSet<String>,
     /// LVM's version, as `check` found it.
     version: Option<String>,
+}
+
+impl Covers for Lvm {
+    /// A volume is known by where it is mounted. Several are made to stand still together only where that can be had: so each
+    /// is sure of itself alone.
+    fn volume_of(&mut self, place: &Place) -> Result<Option<bkhost_sdk::Volume>> {
+        for volume in &self.config.volumes {
+            if report::mounts(volume)?.iter().any(|mount| mount.target == place.mount_point) {
+                return Ok(Some(bkhost_sdk::Volume { name: volume.clone(), instant: volume.clone() }));
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Strategy for Lvm {

@@ -18,7 +18,10 @@ mod tree;
 
 use std::collections::BTreeMap;
 
-use bkhost_sdk::{Archived, Drill, Error, Finding, Result, Snapshot, Source, Strategy, config, exec, info, warn};
+use bkhost_sdk::{
+    Archived, Covers, Drill, Error, Finding, Place, Result, Snapshot, Source, Strategy, Volume, config, exec, info,
+    warn,
+};
 use serde::{Deserialize, Serialize};
 
 use names::{pool, snapshot_name, source_name};
@@ -27,7 +30,7 @@ use properties::{Properties, absent};
 use reading::{destroy_clone, make_clone, snapshot_directory};
 use stream::Stream;
 
-bkhost_sdk::export!(Zfs: Drill);
+bkhost_sdk::export!(Zfs: Drill + Covers);
 
 /// What is archived of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -124,6 +127,20 @@ impl Drill for Zfs {
 
     fn clear(&mut self) -> Result<()> {
         drill::clear(&self.config)
+    }
+}
+
+impl Covers for Zfs {
+    /// What is mounted is called by the dataset's name. Only what is below one dataset is sure to be captured with it at one
+    /// instant: not every ZFS takes several together.
+    fn volume_of(&mut self, place: &Place) -> Result<Option<Volume>> {
+        let found = tree::datasets(&self.config)?
+            .into_iter()
+            .find(|dataset| dataset.name == place.source && !dataset.volume && !self.config.excluded(&dataset.name));
+        Ok(found.map(|dataset| {
+            let root = self.config.datasets.iter().find(|root| tree::below(&dataset.name, root));
+            Volume { instant: root.unwrap_or(&dataset.name).clone(), name: dataset.name }
+        }))
     }
 }
 

@@ -31,6 +31,7 @@ mod excluded;
 mod export;
 mod faults;
 mod freeze;
+mod fslevel;
 mod git_locks;
 mod keep;
 mod lease;

@@ -143,6 +143,9 @@ pub struct Restore {
     /// value that makes it so.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub directory_if: BTreeMap<String, String>,
+    /// It writes nothing when it restores, but refuses what must not be done: it comes before all parts that write.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first: bool,
     /// What `restore.to` stands for while a plugin rehearses a restore to a name: a text with `{instance}`, `{part}` and
     /// `{config.<key>}`. A part whose configuration has no such key cannot be rehearsed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,6 +11,7 @@ mod http;
 mod interrupt;
 mod log;
 mod mirror;
+mod others;
 mod progress;
 
 pub use archive::{Archived, Item};
@@ -18,4 +19,5 @@ pub use history::{Earlier, History};
 pub(super) use http::Egress;
 pub(super) use interrupt::Interrupt;
 pub(super) use log::Journal;
+pub use others::{Held, Others, Place, Volume};
 pub(super) use progress::Pace;

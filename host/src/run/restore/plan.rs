@@ -124,7 +124,8 @@ impl<'a> Plan<'a> {
                 .iter()
                 .find(|done| done.part == planned.part.name() && done.to == planned.place())
                 .filter(|done| planned.directory.as_ref().is_none_or(|path| !done.in_place || path.is_dir()))
-                .filter(|_| planned.chosen.is_none())
+                // What it looked at then may be otherwise now.
+                .filter(|_| planned.chosen.is_none() && !refuses(planned.part))
                 .map(|done| done.at);
             steps.push(planned);
         }
@@ -249,6 +250,12 @@ fn in_order(steps: &mut [Planned<'_>]) {
             at = before;
         }
     }
+    steps.sort_by_key(|step| !refuses(step.part));
+}
+
+/// Whether the part writes nothing when it is restored, but refuses what must not be done: which it has to before others write.
+fn refuses(part: &Part) -> bool {
+    part.plugin.manifest().restore.first
 }
 
 fn planned(step: &Planned<'_>) -> PlannedStep {

@@ -8,6 +8,7 @@ mod amazon;
 mod btrfs;
 mod directory;
 mod elasticsearch;
+mod fslevel;
 mod lvm;
 mod mysql;
 mod offsite;
@@ -159,6 +160,7 @@ systems! {
     "mysql" => mysql: mysql::conforms,
     "p4d" => p4d: p4d::conforms,
     "postgresql" => postgresql: postgresql::conforms,
+    "postgresql-fslevel" => postgresql_fslevel: fslevel::conforms,
     "rsync" => rsync: rsync::conforms,
     "zfs" => zfs: zfs::conforms,
 }

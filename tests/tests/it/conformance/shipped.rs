@@ -93,7 +93,7 @@ fn nothing_is_imported_that_was_not_asked_for() {
                 ("bkhost:snapshot", "types" | "config" | "log" | "progress" | "history" | "archive") => true,
                 // The contract's types name its process.
                 ("bkhost:snapshot", "exec") => asks("[[exec]]") || !runs(&plugin),
-                ("bkhost:snapshot", "mirror" | "digest") => asks("[[directory]]"),
+                ("bkhost:snapshot", "mirror" | "digest" | "others") => asks("[[directory]]"),
                 ("bkhost:snapshot", "freeze") => freezes,
                 _ => false,
             };
