@@ -173,10 +173,12 @@ fn unused(manifest: &Manifest, imports: &BTreeMap<String, Vec<String>>) -> Vec<F
         .chain(asks)
         .collect();
     let signs = manifest.http.iter().any(|http| http.sign.is_some());
+    let roles = manifest.http.iter().filter_map(|http| http.sign.as_ref()?.role.as_ref());
+    let of_roles: BTreeSet<_> = roles.filter_map(|role| role.external_id.as_deref()).collect();
     let of_signing = ["access-key-id", "secret-access-key", "session-token"];
     for secret in &manifest.secret {
         let name = secret.name.as_str();
-        let is_used = used.contains(name) || (signs && of_signing.contains(&name));
+        let is_used = used.contains(name) || of_roles.contains(name) || (signs && of_signing.contains(&name));
         if !is_used {
             found.push(warning(format!("secret {name}"), "no command and no request gets it", hint));
         }
