@@ -48,7 +48,8 @@ start() {
   if [ "$(id -u)" = 0 ]; then chown -R nobody "$directory"; fi
   (
     cd /
-    "${as[@]}" mariadb-install-db --no-defaults --datadir="$directory/data" --auth-root-authentication-method=normal \
+    # Not /tmp: servers that start remove each other's temporary tables there.
+    "${as[@]}" env "TMPDIR=$directory/tmp" mariadb-install-db --no-defaults --datadir="$directory/data" --auth-root-authentication-method=normal \
       --skip-test-db --skip-name-resolve --innodb-flush-log-at-trx-commit=0 --innodb-log-file-size=8M
   ) >"$directory/install.log" 2>&1 || { cat "$directory/install.log" >&2; fail "mariadb-install-db failed"; }
   (

@@ -1,12 +1,13 @@
 """moto, with what Amazon does and moto 5.2 does not: another account copies a snapshot that is shared with it, and no other.
 
 Started by moto.sh. A copy of an EBS snapshot belongs to no volume, and is encrypted if a key is given. A key of RDS need not
-exist here. The account of a role's key is known at once.
+exist here. The account of a key is known at once.
 """
 
 import copy
 import sys
 
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.exceptions import InvalidSnapshotIdError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
@@ -63,21 +64,15 @@ def elsewhere(own_copy, holder):
     return copied
 
 
-# moto looks for a key in each account and partition, and makes each of them, with a thousand policies, for that.
-accounts = {}
-own_key = iam.IAMBackend.create_temp_access_key
-own_account = iam.get_account_id_from
+def get_account_id_from(access_key):
+    """The account of a key. moto's own makes each partition of each account, with a thousand policies, to look into it."""
+    for account_id, account in list(iam.iam_backends.items()):
+        if any(access_key in backend.access_keys for backend in list(account.values())):
+            return account_id
+    return DEFAULT_ACCOUNT_ID
 
 
-def create_temp_access_key(self):
-    key = own_key(self)
-    accounts[key.access_key_id] = self.account_id
-    return key
-
-
-iam.IAMBackend.create_temp_access_key = create_temp_access_key
-iam.get_account_id_from = lambda key: accounts.get(key) or own_account(key)
-
+iam.get_account_id_from = get_account_id_from
 EBSBackend.copy_snapshot = copy_snapshot
 RDSBackend.copy_db_snapshot = elsewhere(RDSBackend.copy_db_snapshot, "database")
 RDSBackend.get_snapshot = get_snapshot

@@ -226,11 +226,11 @@ pub(super) fn lost() -> Error {
         .hint("does the store answer? Are two hosts configured for the same instance? The application was given back")
 }
 
-/// Remove the lease that a dead process of this machine left. Best effort, as above.
+/// Remove the lease that a dead process of this machine left, or the draft of one. Best effort, as above.
 pub(super) async fn clear(store: &Store, instance: &str) {
-    let Ok(Some(bytes)) = read(store, instance).await else { return };
-    if Holder::parse(&bytes).is_some_and(|holder| holder.is_dead()) {
-        let _ = change(store, instance, Some(bytes), None).await;
+    let Ok(old) = read(store, instance).await else { return };
+    if old.as_ref().is_none_or(|old| Holder::parse(old).is_some_and(|holder| holder.is_dead())) {
+        let _ = change(store, instance, old, None).await;
     }
 }
 

@@ -54,8 +54,12 @@ mod tests {
         assert!(store.change_lease("wiki", Some(b"b"), None).unwrap());
         assert_eq!(store.lease("wiki").unwrap(), None);
         assert_eq!(store.list("wiki").unwrap().len(), 0);
-        let left = std::fs::read_dir(dir.path().join("wiki")).unwrap().count();
-        assert_eq!(left, 0, "drafts are left");
+        let left = || std::fs::read_dir(dir.path().join("wiki")).unwrap().count();
+        assert_eq!(left(), 0, "drafts are left");
+        // Of somebody who was killed.
+        std::fs::write(dir.path().join("wiki/.lease-17-23-0"), "").unwrap();
+        assert!(store.change_lease("wiki", None, None).unwrap());
+        assert_eq!(left(), 0, "the draft of a dead process is left");
     }
 
     /// Of many who know the same old content, one wins each round.

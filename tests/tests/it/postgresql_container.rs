@@ -182,8 +182,9 @@ fn words_that_cannot_work_are_refused_with_their_line() {
     let bk = Bkhost::new();
     for (via, says) in [
         ("[\"docker\", \"exec\"]", "not an absolute path"),
-        ("[\"/usr/bin/ssh\", \"host\"]", "hands its arguments to a shell"),
         ("[\"/usr/bin/docker\", \"\"]", "empty"),
+        ("[\"/bin/sh\", \"-c\"]", "hands its arguments to a shell"),
+        ("[\"/usr/bin/ssh\"]", "names no machine"),
     ] {
         let part = format!(
             "[[part]]\nname = \"database\"\nplugin = \"postgresql.wasm\"\nvia = {via}\n[part.config]\ndatabase = \"app\"\n"

@@ -11,6 +11,8 @@ use rustix::fs::{FlockOperation, flock};
 
 /// Larger is no lease.
 const MAX: u64 = 64 << 10;
+/// What the names of drafts begin with.
+const DRAFT: &str = ".lease-";
 /// How long another host may be at it. A change takes milliseconds; a file server may be slow.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -26,6 +28,7 @@ pub(super) fn held(path: &Path) -> io::Result<Option<Vec<u8>>> {
 pub(super) fn change(path: &Path, old: Option<&[u8]>, new: Option<&[u8]>) -> io::Result<bool> {
     let dir = path.parent().unwrap_or(path);
     super::existing(super::make_dir(dir))?;
+    tidy(dir)?;
     match (old, new) {
         (None, Some(new)) => create(dir, path, new),
         (None, None) => Ok(!path.exists()),
@@ -39,22 +42,39 @@ fn read(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A file of its own with this content, on disk.
-fn draft(dir: &Path, bytes: &[u8]) -> io::Result<tempfile::TempPath> {
+/// Removes the drafts of those who were killed while they wrote them: a draft is locked as long as it is anybody's.
+fn tidy(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes()) {
+            continue;
+        }
+        let Some(file) = super::found(File::open(entry.path()))? else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            super::found(std::fs::remove_file(entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A file of its own with this content, on disk; its lock is held as long as the file is open.
+fn draft(dir: &Path, bytes: &[u8]) -> io::Result<(File, tempfile::TempPath)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let (now, next) = (jiff::Timestamp::now().as_nanosecond(), NEXT.fetch_add(1, Ordering::Relaxed));
     // Not by `tempfile`, whose errors no longer say what the system's was.
-    let path = dir.join(format!(".lease-{}-{now}-{next}", std::process::id()));
+    let path = dir.join(format!("{DRAFT}{}-{now}-{next}", std::process::id()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     let draft = tempfile::TempPath::try_from_path(path)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    Ok(draft)
+    Ok((file, draft))
 }
 
 fn create(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<bool> {
     // Whole or not at all: linked under its name once it is written, and only if nothing has that name.
-    match std::fs::hard_link(draft(dir, bytes)?, path) {
+    let (_locked, draft) = draft(dir, bytes)?;
+    match std::fs::hard_link(&draft, path) {
         Ok(()) => super::sync_dir(dir).map(|()| true),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         // A file system without hard links.
@@ -100,7 +120,10 @@ fn replace(dir: &Path, path: &Path, old: &[u8], new: Option<&[u8]>) -> io::Resul
             return Ok(false);
         }
         match new {
-            Some(new) => draft(dir, new)?.persist(path)?,
+            Some(new) => {
+                let (_locked, draft) = self::draft(dir, new)?;
+                draft.persist(path)?;
+            }
             None => std::fs::remove_file(path)?,
         }
         return super::sync_dir(dir).map(|()| true);
