@@ -3,6 +3,8 @@
 //! Format rules: a reader refuses a major version it does not know and ignores keys it does not know, so that a minor
 //! version may add keys. Keys are kebab-case, times are RFC 3339 in UTC, lengths of time are milliseconds.
 
+#[cfg(test)]
+mod random;
 pub(crate) mod seal;
 
 use jiff::Timestamp;

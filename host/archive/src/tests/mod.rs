@@ -5,6 +5,7 @@ mod damage;
 mod encodings;
 mod fixture;
 mod hostile;
+mod lines;
 mod mirror;
 mod moving;
 mod paths;
