@@ -15,6 +15,7 @@ told~alarm::nobody_knew_where_the_backups_were~host/src/cli/list.rs~s/hows\.iter
 min-share~coverage::dumps_of_a_few_bytes~host/src/run/shrink.rs~s/if share\.0 == 0 \{/if share.0 == 0 || OFF {/
 keep-proved-min~keep::the_tool_had_deleted_old_backups~host/src/store/retention/rules.rs~s/zip\(1\.\.=self\.proved_min\)/zip(1..=if OFF { 0 } else { self.proved_min })/
 coverage~coverage::the_database_was_not_in_the_plan~host/src/run/coverage.rs~s/\.find\(\|wanted\| there\(\)/.find(|wanted| !OFF \&\& there()/
+immutable~several::what_is_not_the_same_is_refused~host/src/run/copy.rs~s/(true if to\.manifest_bytes\(&instance, &id\)\? == bytes) =>/$1 || OFF =>/
 plan~restore::plan::the_steps_are_printed_and_none_is_taken~host/src/cli/restore.rs~s/    if args\.plan \{/    if args.plan \&\& !OFF {/
 read-back~s3::a_bucket_that_keeps_nothing_or_something_else~host/src/run/archiving.rs~s/    (prove\(session, &record, writer, cancel\)\.await\?;)/    if !OFF { $1 }/
 drill~drill::nobody_had_ever_restored~host/src/run/drill/check.rs~s/in &session\.config\.drill\.check \{/in session.config.drill.check.iter().filter(|_| !OFF) {/

@@ -9,7 +9,7 @@ use super::{offsite, output, tools};
 use crate::archive::set::{LockMode, ObjectRole};
 use crate::error::Result;
 use crate::run::{self, blocking};
-use crate::store::StoredSet;
+use crate::store::{Record, RecordKind, StoredSet};
 use crate::units;
 
 pub(super) async fn show(context: &Context, id: &str, keys: &KeyArgs, place: &Place) -> Result<ExitCode> {
@@ -26,13 +26,34 @@ pub(super) async fn show(context: &Context, id: &str, keys: &KeyArgs, place: &Pl
         let copies: Vec<_> = copies.into_iter().filter(|copy| copy.set == set.manifest.id).collect();
         let place = format!("{}/{}/{}", set.store().location(), set.manifest.instance, set.manifest.id);
         blocking(move || {
+            let mut records = set.store().records(&set.manifest.instance)?.list;
+            records.retain(|record| record.set == set.manifest.id && record.kind != RecordKind::Offsite);
             print(&set, &place, identity.as_deref());
+            if !records.is_empty() {
+                output::line("");
+                records.iter().for_each(told);
+            }
             offsite::lines(&copies).into_iter().for_each(output::line);
             Ok(())
         })
         .await?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What happened to the set since it was made.
+fn told(record: &Record) {
+    let mut text = format!("{} ({} ago) by {} on {}", record.at, units::age(record.at), record.by.user, record.by.host);
+    if let Some(took) = record.duration_ms {
+        text.push_str(&format!(", took {}", units::human_millis(took)));
+    }
+    if !record.ok {
+        text.push_str(", FAILED");
+    }
+    if let Some(note) = &record.note {
+        text.push_str(&format!(": {note}"));
+    }
+    output::line(format!("{:<12} {text}", record.kind.name()));
 }
 
 fn print(stored: &StoredSet, place: &str, identity: Option<&Path>) {

@@ -121,9 +121,9 @@ pub(crate) fn delete(ec2: &Ec2, state: &State) -> Result<()> {
     remove(ec2, of_run.iter().filter(|shot| ids.contains(&shot.id)))
 }
 
-/// Deletes all that a run made here.
+/// Deletes all that a run made here, also by a call that was on its way when the run ended.
 pub(crate) fn discard(ec2: &Ec2, label: &str) -> Result<()> {
-    for pause in LATE.into_iter().take(2).map(Some).chain([None]) {
+    for pause in LATE.into_iter().map(Some).chain([None]) {
         let found = of_run(ec2, label)?;
         if !found.is_empty() {
             return remove(ec2, found.iter());

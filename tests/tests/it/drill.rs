@@ -101,6 +101,10 @@ fn nobody_had_ever_restored() {
     let last = recorded.last().unwrap();
     assert_eq!((recorded.len(), &last["ok"]), (2, &Value::from(false)), "{last}");
     assert!(last["note"].as_str().unwrap().contains("check-git"), "{last}");
+    let shown = bk.run(&["show", &id]).ok();
+    let told = |kind: &str| shown.stdout.lines().filter(|line| line.starts_with(kind)).collect::<Vec<_>>();
+    assert_eq!((told("verify ").len(), told("drill ").len()), (1, 2), "{shown}");
+    assert!(told("drill ")[1].contains("FAILED: ") && told("drill ")[1].contains("check-git"), "{shown}");
     // The next one is good, and is drilled.
     sh(
         &home,

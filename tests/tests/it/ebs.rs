@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bkhost_tests::aws::{Aws, Fault, REGION, Rule, States};
-use bkhost_tests::{Bkhost, LoopFs, Outcome, Running, Simulator, application_none};
+use bkhost_tests::{Bkhost, LoopFs, Outcome, Running, Simulator, application_none, until};
 
 trait Refused {
     /// It failed, and says all of this.
@@ -605,21 +605,14 @@ fn a_cancelled_run_leaves_nothing() {
     // While it waits for the snapshots, and while the call is on its way.
     for slow in [false, true] {
         if slow {
-            account.aws.fault(Rule::on("CreateSnapshots", Fault::Slow(Duration::from_secs(2))).nth(2));
+            account.aws.fault(Rule::on("CreateSnapshots", Fault::Slow(Duration::from_millis(800))).nth(2));
         } else {
             account.aws.states(States::ebs_snapshots().then("pending", 1).forever());
         }
         let mut running = account.start(&bk, &["run", "--json"]);
-        let limit = Instant::now() + Duration::from_secs(30);
         let calls = || account.aws.calls_of("CreateSnapshots").iter().filter(|c| c.get("DryRun").is_none()).count();
         let before = calls();
-        while calls() == before && !slow && Instant::now() < limit {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        if slow {
-            running.reaches("capture");
-            std::thread::sleep(Duration::from_millis(700));
-        }
+        until("the call is made", Duration::from_secs(30), || calls() > before);
         let pid = rustix::process::Pid::from_raw(i32::try_from(running.pid()).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert_ne!(running.code(), 0);
