@@ -484,12 +484,14 @@ fn p4ds_own_user_takes_the_checkpoint() {
 fn bkhost_adds_little_to_p4ds_own_lock() {
     let (bkhost, p4) = usual("");
     for slow in [400, 800] {
+        // A checkpoint in the second of the last one is waited for: p4d could not tell the two apart.
+        std::thread::sleep(Duration::from_millis(1100));
         p4.fault(&format!("slow:{slow}"));
         let events = bkhost.run(&["run", "--json"]).ok().events();
         let ended = |event: &&Value| event["event"] == "phase-ended" && event["phase"] == "capture";
         let capture = events.iter().find(ended).unwrap()["millis"].as_u64().unwrap();
         let p4d = state(events.last().unwrap())["took-ms"].as_u64().unwrap();
         println!("p4d -jc with {slow} ms of work: {p4d} ms, the capture {capture} ms");
-        assert!(p4d >= slow && capture >= p4d && capture < p4d + 2000, "{p4d} {capture}");
+        assert!(p4d >= slow && capture >= p4d && capture < p4d + 1000, "{p4d} {capture}");
     }
 }
