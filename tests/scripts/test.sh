@@ -6,6 +6,8 @@
 # Shown is what there is to be looked at. All of it is in test.log in the target directory.
 set -euo pipefail
 
+# The tests wait as often as they work: for a server, a lock, a time that has to pass.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 1))}
 everything=(cargo test --release --workspace --exclude bkhost-test-guests)
 log=${CARGO_TARGET_DIR:-target}/test.log
 worth() { sed -u '/^test .* \.\.\. ok$/d; /^running [0-9]* tests\?$/d; /^$/d'; }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::chain::Chain;
+use super::in_use;
 use super::proof::{part_objects, watched};
 use super::prune::blocking;
 use crate::archive::set::{
@@ -24,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::Reporter;
 use crate::store::StoredSet;
 
-/// What is written of a set, for progress.
+/// What this does to a set, for progress and for who wants to delete it.
 const EXPORT: &str = "export";
 /// The format of the objects that an import makes.
 const ZST: &str = ".zst";
@@ -51,8 +52,22 @@ pub struct Exported {
 /// Write a set, and what it builds on, into `to`. Its keys open it. Every byte of it is checked on the way.
 ///
 /// # Errors
-/// `Damaged` if the set is not what was written; `Store`; `Io` if `to` cannot be written; `Cancelled`.
+/// `Damaged` if the set is not what was written; `Store`; `Io` if `to` cannot be written; `NotFound` or `Busy` if the set is
+/// deleted; `Cancelled`.
 pub async fn export(
+    reporter: &Reporter,
+    set: &StoredSet,
+    to: Box<dyn Write + Send>,
+    format: Format,
+    cancel: &CancellationToken,
+) -> Result<Exported> {
+    let in_use = in_use::read(reporter, set, EXPORT).await?;
+    let exported = write(reporter, set, to, format, cancel).await;
+    in_use.end().await;
+    exported
+}
+
+async fn write(
     reporter: &Reporter,
     set: &StoredSet,
     mut to: Box<dyn Write + Send>,

@@ -170,7 +170,7 @@ fn places(config: &Config) -> Result<Vec<Finding>> {
 
 /// What the file system of the staging area can.
 fn file_system() -> Result<Option<Finding>> {
-    let name = |ending: &str| staging::at(&format!("rsync-try-{}{ending}", bkhost_sdk::now()));
+    let name = |ending: &str| staging::at(&format!("{}.{}{ending}", pass::TRY, bkhost_sdk::now()));
     let (file, link) = (name(""), name("-link"));
     let time = UNIX_EPOCH + TRIED;
     // Made by the commands, whose user may be another than ours.

@@ -11,7 +11,9 @@ mod pass;
 mod said;
 mod settled;
 
-use bkhost_sdk::{Archived, Error, Finding, Result, Snapshot, Source, Strategy, archive, exec, info, path, warn};
+use bkhost_sdk::{
+    Archived, Error, Finding, Result, Snapshot, Source, Strategy, archive, exec, info, path, staging, warn,
+};
 use serde::{Deserialize, Serialize};
 
 use copies::{Record, Stage};
@@ -278,6 +280,7 @@ impl Strategy for Rsync {
 
     fn discard(&mut self, label: &str) -> Result<()> {
         copies::remove(label)?;
+        staging::discard(pass::TRY)?;
         // The live pass of a run that has failed under the lock, or never came to it.
         copies::remove_live()
     }

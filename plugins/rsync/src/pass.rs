@@ -158,9 +158,12 @@ pub(crate) fn clone(from: &str, to: &str) -> Result<()> {
     exec::run("clone", &[("from", from), ("to", to)])?.ok().map(drop)
 }
 
+/// The label of files that only show what the staging area can.
+pub(crate) const TRY: &str = "rsync-try";
+
 /// Whether files of the staging area can share blocks; else why not.
 pub(crate) fn can_reflink() -> Result<std::result::Result<(), Output>> {
-    let (from, to) = (staging::at("rsync-try"), staging::at("rsync-try-reflink"));
+    let (from, to) = (staging::at(&format!("{TRY}.from")), staging::at(&format!("{TRY}.reflink")));
     let tried = std::fs::write(path::local(&from), [1; 1 << 16])
         .map_err(|error| bkhost_sdk::Error::io(format!("writing {from}"), &error))
         .and_then(|()| exec::run("try-reflink", &[("from", &from), ("to", &to)]));

@@ -262,7 +262,7 @@ fn the_first_copy_is_gone_on_with_and_the_next_shares_with_it() {
         starts(&world.ran()),
         [
             "sync-source ",
-            "try-reflink from=/staging/rsync-try",
+            "try-reflink from=/staging/rsync-try.from",
             "copy copy=/staging/rsync-live",
             "distrust copy=/staging/rsync-live",
             "linked copy=/staging/rsync-live",

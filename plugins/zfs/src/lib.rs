@@ -25,7 +25,7 @@ use bkhost_sdk::{
 use serde::{Deserialize, Serialize};
 
 use names::{pool, snapshot_name, source_name};
-use own::{destroy_bookmark, destroy_snapshot, mine, own};
+use own::{LATE, destroy_bookmark, destroy_snapshot, mine, own};
 use properties::{Properties, absent};
 use reading::{destroy_clone, make_clone, snapshot_directory};
 use stream::Stream;
@@ -284,14 +284,25 @@ impl Strategy for Zfs {
             if captured.stream.is_some() || self.config.archive == Archive::Stream {
                 destroy_bookmark(&captured.dataset, &state.label, captured.guid.as_deref())?;
             }
-            destroy_snapshot(&captured.dataset, &state.label, captured.guid.as_deref())
+            destroy_snapshot(&captured.dataset, &state.label, captured.guid.as_deref()).map(drop)
         });
         // What was renamed since, and what a run that was interrupted did not come to record.
-        let others = if state.recursive { self.discard(&state.label) } else { Ok(()) };
+        let others = if state.recursive { self.remove(&state.label).map(drop) } else { Ok(()) };
         recorded.and(others)
     }
 
     fn discard(&mut self, label: &str) -> Result<()> {
+        if !self.remove(label)? {
+            std::thread::sleep(LATE);
+            self.remove(label)?;
+        }
+        Ok(())
+    }
+}
+
+impl Zfs {
+    /// Remove all of a run. Whether each dataset had a snapshot of it.
+    fn remove(&self, label: &str) -> Result<bool> {
         // Not what a listing says alone: a configured dataset that cannot be listed has to be told.
         let mut names = self.config.datasets.clone();
         if self.config.recursive {
@@ -299,17 +310,18 @@ impl Strategy for Zfs {
             names.sort();
             names.dedup();
         }
+        let mut all = true;
         each(names.iter().enumerate(), |(n, dataset)| {
             destroy_clone(n, dataset, label)?;
             if self.config.archive == Archive::Stream {
                 destroy_bookmark(dataset, label, None)?;
             }
-            destroy_snapshot(dataset, label, None)
-        })
+            all &= destroy_snapshot(dataset, label, None)?;
+            Ok(())
+        })?;
+        Ok(all)
     }
-}
 
-impl Zfs {
     /// Take the snapshots: all of a pool in one call, which OpenZFS makes one atomic step of; one call for each where the
     /// tool takes one only. Returns whether it was one call per pool, and whether it was only planned.
     fn take(&self, label: &str) -> Result<(bool, bool)> {
@@ -365,7 +377,7 @@ impl Zfs {
             let name = snapshot_name(&dataset.name, &state.label);
             if self.config.excluded(&dataset.name) {
                 // It goes with the set, at the latest.
-                let gone = if state.planned { Ok(()) } else { destroy_snapshot(&dataset.name, &state.label, None) };
+                let gone = if state.planned { Ok(true) } else { destroy_snapshot(&dataset.name, &state.label, None) };
                 if let Err(error) = gone {
                     warn!("{} is left out, and its part of the snapshot stays: {}", dataset.name, error.message);
                 }

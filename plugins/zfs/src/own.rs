@@ -11,13 +11,16 @@ use crate::{holds, stream};
 /// How long to wait for a dataset that is busy just after an unmount.
 pub(crate) const BUSY: Duration = Duration::from_secs(30);
 
-/// Destroy a snapshot that this part made, unless it is gone.
-pub(crate) fn destroy_snapshot(dataset: &str, label: &str, guid: Option<&str>) -> Result<()> {
+/// How long a snapshot may take to appear whose command was killed: zfs-fuse completes it all the same.
+pub(crate) const LATE: Duration = Duration::from_millis(500);
+
+/// Destroy a snapshot that this part made. Whether there was one of this name.
+pub(crate) fn destroy_snapshot(dataset: &str, label: &str, guid: Option<&str>) -> Result<bool> {
     let name = snapshot_name(dataset, label);
-    let Some(found) = own(&name)? else { return Ok(()) };
+    let Some(found) = own(&name)? else { return Ok(false) };
     if !mine(&found, label) || guid.is_some_and(|guid| found.value("guid") != Some(guid)) {
         warn!("{name} was not made by this part: left alone");
-        return Ok(());
+        return Ok(true);
     }
     // A held snapshot is as busy as one that is still mounted: ask first, rather than wait for what will not pass.
     let held = |found: &Properties| found.number("userrefs").unwrap_or(0) > 0;
@@ -28,11 +31,14 @@ pub(crate) fn destroy_snapshot(dataset: &str, label: &str, guid: Option<&str>) -
         return Err(Error::conflict(format!("snapshot {name} is held"))
             .hint(format!("see `zfs holds '{name}'`; release it, then prune again")));
     }
-    destroy("destroy-snapshot", "snapshot", &name).map_err(|error| match error.detail_of("stderr").and_then(clones) {
-        Some(clones) => Error::conflict(format!("snapshot {name} has dependent clones: {clones}"))
-            .hint("somebody cloned it: destroy or promote the clone first"),
-        None => error,
-    })
+    destroy("destroy-snapshot", "snapshot", &name).map_err(|error| {
+        match error.detail_of("stderr").and_then(clones) {
+            Some(clones) => Error::conflict(format!("snapshot {name} has dependent clones: {clones}"))
+                .hint("somebody cloned it: destroy or promote the clone first"),
+            None => error,
+        }
+    })?;
+    Ok(true)
 }
 
 /// The clones that keep a snapshot from being destroyed, as ZFS names them below its complaint.

@@ -189,13 +189,22 @@ fn a_set_in_use_stays() {
     let marks = bk.path("backups").join(bk.instance()).join("in-use");
     let marked = || std::fs::read_dir(&marks).map(|entries| entries.count()).unwrap_or_default();
     // A reader that hangs.
-    let mut reader = bk.spawn(&["verify", &first, "--json"]);
-    until("it is marked", Duration::from_secs(20), || marked() == 1 || !reader.runs());
-    reader.signal(Signal::STOP);
-    assert!(reader.stops() && marked() == 1, "it was too quick for this test");
     let elsewhere = bk.path("another-state").display().to_string();
-    let pruned = bk.run(&["--state", &elsewhere, "prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
-    assert!(pruned.stdout.contains(&format!("stays  {first}  in use: verify, process {}", reader.pid())), "{pruned}");
+    let hanging = |arguments: &[&str]| {
+        let mut reader = bk.spawn(arguments);
+        until("it is marked", Duration::from_secs(20), || marked() == 1 || !reader.runs());
+        reader.signal(Signal::STOP);
+        assert!(reader.stops() && marked() == 1, "it was too quick for this test");
+        let pruned = bk.run(&["--state", &elsewhere, "prune", "--confirm", bk.instance(), "--keep-last", "1"]).ok();
+        let stays = format!("stays  {first}  in use: {}, process {}", arguments[0], reader.pid());
+        assert!(pruned.stdout.contains(&stays), "{pruned}");
+        reader
+    };
+    let exporter = hanging(&["export", &first, "-o", &bk.path("one.tar").display().to_string()]);
+    exporter.signal(Signal::CONT);
+    exporter.end().ok();
+    assert_eq!(marked(), 0);
+    let reader = hanging(&["verify", &first, "--json"]);
     // It is killed, and its mark is nobody's any more.
     reader.signal(Signal::KILL);
     let _ = reader.end();

@@ -2,12 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open};
 
 /// Larger is no lease.
 const MAX: u64 = 64 << 10;
@@ -60,18 +61,33 @@ fn tidy(dir: &Path) -> io::Result<()> {
 /// A file of its own with this content, on disk; its lock is held as long as the file is open.
 fn draft(dir: &Path, bytes: &[u8]) -> io::Result<(File, tempfile::TempPath)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let (now, next) = (jiff::Timestamp::now().as_nanosecond(), NEXT.fetch_add(1, Ordering::Relaxed));
-    // Not by `tempfile`, whose errors no longer say what the system's was.
-    let path = dir.join(format!("{DRAFT}{}-{now}-{next}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    let draft = tempfile::TempPath::try_from_path(path)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    Ok((file, draft))
+    loop {
+        let (now, next) = (jiff::Timestamp::now().as_nanosecond(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // Not by `tempfile`, whose errors no longer say what the system's was.
+        let path = dir.join(format!("{DRAFT}{}-{now}-{next}", std::process::id()));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let draft = tempfile::TempPath::try_from_path(path)?;
+        // Somebody who tidies up may have been quicker.
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => continue,
+            locked => locked?,
+        }
+        if file.metadata()?.nlink() == 0 {
+            continue;
+        }
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        return Ok((file, draft));
+    }
 }
 
 fn create(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    match create_nameless(dir, path, bytes) {
+        Ok(()) => return super::sync_dir(dir).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        // A file system without files that have no name, NFS for one.
+        Err(_) => {}
+    }
     // Whole or not at all: linked under its name once it is written, and only if nothing has that name.
     let (_locked, draft) = draft(dir, bytes)?;
     match std::fs::hard_link(&draft, path) {
@@ -88,6 +104,16 @@ fn create(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<bool> {
             Err(e) => Err(e),
         },
     }
+}
+
+/// The file gets its name when it is whole: whoever is killed before that leaves nothing.
+fn create_nameless(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file: File =
+        open(dir, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))?.into();
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 fn replace(dir: &Path, path: &Path, old: &[u8], new: Option<&[u8]>) -> io::Result<bool> {
