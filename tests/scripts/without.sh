@@ -33,6 +33,7 @@ versions~postgresql_servers::an_older_pg_dump_than_the_server_is_a_failure_befor
 [ -z "$(git status --porcelain --untracked-files=no)" ] || { echo "without: error: the work tree has changes" >&2; exit 1; }
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 switches=$(mktemp -d)
+export BKHOST_WITHOUT=$switches
 export BKHOST_BIN=$target/release/bkhost BKHOST_PLUGINS=$target/plugins BKHOST_TEST_GUESTS=$target/test-guests
 trap 'git checkout --quiet -- host plugins; rm -rf "$switches"' EXIT
 only=" $* "
@@ -45,7 +46,8 @@ each() { # directory command: runs the command with each mechanism that is wante
   done <<<"$mechanisms"
 }
 change() {
-  perl -0pi -e "${4//OFF/std::path::Path::new(\"${switches//\//\\\/}\/$1\").exists()}" "$3"
+  local off="std::path::Path::new(env!(\"BKHOST_WITHOUT\")).join(\"$1\").exists()"
+  perl -0pi -e "${4//OFF/$off}" "$3"
   ! git diff --quiet -- "$3" || { echo "without: error: $1: there is nothing to switch off in $3" >&2; exit 1; }
 }
 judge() {
