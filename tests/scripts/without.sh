@@ -23,7 +23,7 @@ fingerprint~restore::around::rm_rf_on_the_wrong_host~host/src/run/fingerprint.rs
 prune-fingerprint~restore::around::sets_are_not_deleted_on_the_wrong_host~host/src/run/prune.rs~s/if !accepted/if !accepted \&\& !OFF/
 system~restore::around::the_database_server_is_another_one~host/src/run/restore/plan.rs~s/if then != now/if then != now \&\& !OFF/
 confirm~restore::around::sets_are_not_deleted_on_the_wrong_host~host/src/cli/confirm.rs~s/if typed == instance/if typed == instance || OFF/
-heartbeat~silent::undoing_what_a_run_has_made~host/src/report/waiting.rs~s/(fn with_patience[^\n]*\n)/$1        let patience = if OFF { patience * 100 } else { patience };\n/
+heartbeat~silent::undoing_what_a_run_has_made~host/src/report/waiting.rs~s/(fn with_patience[^\n]*\n)/$1        let patience = if OFF { patience * 100 } else { patience };\n/; s/    (let mut ticks = interval)/    let every = if OFF { every * 100 } else { every };\n    $1/
 strangers~keep::the_clean_up_of_a_failed_run_took_good_data~host/src/store/delete.rs~s/        (self\.refuse_strangers\(&dir\)\?;)\n        for/        if !OFF { $1 }\n        for/
 channels~alarm::failure_mails_were_rejected~host/src/cli/status.rs~s/channels\.iter\(\)\.for_each/channels.iter().filter(|_| !OFF).for_each/
 restore-time~drill::the_restore_took_18_hours~host/src/run/drill/record.rs~s/if !drilled\.partial \{/if !drilled.partial \&\& !OFF {/
