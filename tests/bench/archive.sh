@@ -30,11 +30,19 @@ cat "$work"/tree/large* >/dev/null
 timed() { local start; start=$(now); bash -c "$1"; echo $(($(now) - start)); }
 mibs() { awk -v b="$bytes" -v ms="$1" 'BEGIN { printf "%.0f MiB/s", b / 1048576 / (ms / 1000) }'; }
 
+key=$(age-keygen 2>/dev/null | sed -n 's/^# public key: //p')
 gzip_ms=$(timed "tar -C '$work/tree' -cf - . | gzip >'$work/a.tar.gz'")
 zstd_ms=$(timed "tar -C '$work/tree' -cf - . | zstd -q -T0 -3 -o '$work/a.tar.zst'")
+age_ms=$(timed "tar -C '$work/tree' -cf - . | zstd -q -T0 -3 | age -r '$key' -o '$work/a.tar.zst.age'")
 # The archive alone: what a run does besides (mirror, verify) is told in its own phases.
-ours_ms=$(cd "$root" && cargo bench -q --profile release -p bkhost --bench archive -- "$work/tree" "$work/ours.tar.zst")
-echo "commands: tar -cf - . | gzip   |   tar -cf - . | zstd -T0 -3   |   the archiver of bkhost, level 3, all processors"
-printf '%-28s %s MiB: bkhost %s (%s), tar | gzip %s, tar | zstd %s: %s times as fast as gzip, %s times as fast as zstd\n' \
-  archive $((bytes / 1048576)) "$(mibs "$ours_ms")" "BLAKE3 of every file and an index included" \
-  "$(mibs "$gzip_ms")" "$(mibs "$zstd_ms")" "$(ratio "$ours_ms" "$gzip_ms")" "$(ratio "$ours_ms" "$zstd_ms")"
+ours() { (cd "$root" && env "$@" cargo bench -q --profile release -p bkhost --bench archive -- "$work/tree" "$work/ours"); rm -f "$work/ours"*; }
+told() { # name ours_ms what theirs_ms
+  printf '%-28s %s MiB: bkhost %s, %s %s: %s times as fast\n' \
+    "$1" $((bytes / 1048576)) "$(mibs "$2")" "$3" "$(mibs "$4")" "$(ratio "$2" "$4")"
+}
+ours_ms=$(ours)
+echo "commands: the archiver of bkhost, level 3, all processors, BLAKE3 of every file and an index included   |   as named"
+told archive "$ours_ms" "tar -cf - . | gzip" "$gzip_ms"
+told archive "$ours_ms" "tar -cf - . | zstd -T0 -3" "$zstd_ms"
+told "archive, format tar.gz" "$(ours BENCH_GZIP=1)" "tar -cf - . | gzip" "$gzip_ms"
+told "archive, encrypted" "$(ours "BENCH_AGE=$key")" "tar -cf - . | zstd -T0 -3 | age -r KEY" "$age_ms"
