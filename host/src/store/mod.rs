@@ -47,7 +47,12 @@ const DRAFT: &str = ".put-";
 
 /// Whether a file is one that was never finished.
 fn is_draft(name: &str) -> bool {
-    name.strip_prefix(DRAFT).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
+    name.strip_prefix(DRAFT).is_some_and(is_serial)
+}
+
+/// Whether it is the numbers that follow in the name of a draft.
+fn is_serial(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit() || b == b'-')
 }
 
 /// The machine's name, for the marker of an unfinished set.

@@ -187,7 +187,11 @@ fn a_set_in_use_stays() {
     }
     let (first, second) = (bk.backup_id(), bk.backup_id());
     let marks = bk.path("backups").join(bk.instance()).join("in-use");
-    let marked = || std::fs::read_dir(&marks).map(|entries| entries.count()).unwrap_or_default();
+    // One that is being written is none yet.
+    let is_mark = |entry: &std::io::Result<std::fs::DirEntry>| {
+        !entry.as_ref().unwrap().file_name().as_encoded_bytes().starts_with(b".")
+    };
+    let marked = || std::fs::read_dir(&marks).map(|entries| entries.filter(is_mark).count()).unwrap_or_default();
     // A reader that hangs.
     let elsewhere = bk.path("another-state").display().to_string();
     let hanging = |arguments: &[&str]| {

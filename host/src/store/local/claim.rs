@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open};
 
+use crate::store::is_serial;
+
 /// Larger is no lease.
 const MAX: u64 = 64 << 10;
 /// What the names of drafts begin with.
@@ -43,16 +45,17 @@ fn read(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Removes the drafts of those who were killed while they wrote them: a draft is locked as long as it is anybody's.
+/// Removes the drafts of those who were killed while they wrote them: a draft is locked as long as it is anybody's. Best
+/// effort: one that stays is in nobody's way.
 fn tidy(dir: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        if !entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes()) {
-            continue;
-        }
-        let Some(file) = super::found(File::open(entry.path()))? else { continue };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            super::found(std::fs::remove_file(entry.path()))?;
+        if entry.file_name().to_str().and_then(|name| name.strip_prefix(DRAFT)).is_some_and(is_serial)
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+            && let Ok(file) = File::open(entry.path())
+            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            let _ = std::fs::remove_file(entry.path());
         }
     }
     Ok(())
