@@ -8,7 +8,7 @@ use super::context::Context;
 use super::{offsite, output, tools};
 use crate::archive::set::{LockMode, ObjectRole};
 use crate::error::Result;
-use crate::run::{self, blocking};
+use crate::run::{self, OffsiteCopy, blocking};
 use crate::store::{Record, RecordKind, StoredSet};
 use crate::units;
 
@@ -22,18 +22,17 @@ pub(super) async fn show(context: &Context, id: &str, keys: &KeyArgs, place: &Pl
         output::json(&set.manifest)?;
     } else {
         let identity = keys.identity.first().cloned();
-        let copies = offsite::of_store(set.store(), &set.manifest.instance).await?;
-        let copies: Vec<_> = copies.into_iter().filter(|copy| copy.set == set.manifest.id).collect();
         let place = format!("{}/{}/{}", set.store().location(), set.manifest.instance, set.manifest.id);
         blocking(move || {
             let mut records = set.store().records(&set.manifest.instance)?.list;
-            records.retain(|record| record.set == set.manifest.id && record.kind != RecordKind::Offsite);
+            records.retain(|record| record.set == set.manifest.id);
             print(&set, &place, identity.as_deref());
-            if !records.is_empty() {
+            let mut own = records.iter().filter(|record| record.kind != RecordKind::Offsite).peekable();
+            if own.peek().is_some() {
                 output::line("");
-                records.iter().for_each(told);
             }
-            offsite::lines(&copies).into_iter().for_each(output::line);
+            own.for_each(told);
+            offsite::lines(&OffsiteCopy::all_of(&records)).into_iter().for_each(output::line);
             Ok(())
         })
         .await?;

@@ -382,7 +382,7 @@ impl Instance {
             })
             .await?;
         match told {
-            Some(text) if text.is_empty() || text.len() > MAX_IDENTITY || text.contains(char::is_control) => {
+            Some(text) if !record::is_text(&text, MAX_IDENTITY) => {
                 Err(self.breached("identity", breach("an identifier that is empty, too long, or no text")))
             }
             told => Ok(told),
@@ -410,7 +410,7 @@ impl Instance {
             })
             .await?;
         match volume {
-            Some(told) if [&told.name, &told.instant].into_iter().any(|text| !is_name(text)) => {
+            Some(told) if [&told.name, &told.instant].into_iter().any(|text| !record::is_text(text, MAX_NAME)) => {
                 Err(self.breached("volume-of", breach("a volume whose name is empty, too long, or no text")))
             }
             told => Ok(told.map(|contract::Volume { name, instant }| Volume { name, instant })),
@@ -625,10 +625,6 @@ fn utf8(path: &std::path::Path) -> Result<String> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
         Error::new(ErrorKind::Config, format!("the path {} is not UTF-8", path.display())).hint("rename it")
     })
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_NAME && !text.contains(char::is_control)
 }
 
 async fn after(token: &CancellationToken, grace: Duration) {

@@ -114,13 +114,18 @@ pub(super) fn check_id(what: &str, id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Fit to be shown and stored: not empty, of at most so many bytes, without control characters.
+pub(super) fn is_text(text: &str, most: usize) -> bool {
+    !text.is_empty() && text.len() <= most && !text.contains(char::is_control)
+}
+
 fn check_versions(versions: &[(String, String)]) -> Result<()> {
     if versions.len() > MAX_VERSIONS {
         return Err(breach(format!("{} versions; {MAX_VERSIONS} are allowed", versions.len())));
     }
     let mut names = BTreeSet::new();
     for (name, version) in versions {
-        if [name, version].iter().any(|t| t.is_empty() || t.len() > MAX_VERSION || t.chars().any(char::is_control)) {
+        if [name, version].iter().any(|text| !is_text(text, MAX_VERSION)) {
             return Err(breach(format!(
                 "a version that is empty, too long or no text: {} {}",
                 text::line(name, 100),

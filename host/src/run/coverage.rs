@@ -98,11 +98,7 @@ fn holds(part: &Part, real: &Path, mounts: &[Mount]) -> bool {
     if below.iter().filter_map(|text| Path::new(text).canonicalize().ok()).any(|dir| real.starts_with(dir)) {
         return true;
     }
-    let Some(mount) =
-        mounts.iter().filter(|mount| real.starts_with(&mount.at)).max_by_key(|mount| mount.at.as_os_str().len())
-    else {
-        return false;
-    };
+    let Some(mount) = mount_of(mounts, real) else { return false };
     let mut all = BTreeSet::new();
     texts(&part.values, &mut all);
     let with_children = part.values.get("recursive").and_then(Value::as_bool).unwrap_or(false);
@@ -143,7 +139,12 @@ impl Mount {
     }
 }
 
-/// What is mounted; of several at one place, the last is seen.
+/// The one that a path without symbolic links lies on. Of those at one place, the last one is on top.
+pub(super) fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    mounts.iter().filter(|mount| path.starts_with(&mount.at)).max_by_key(|mount| mount.at.as_os_str().len())
+}
+
+/// What is mounted.
 pub(super) fn mounts() -> Vec<Mount> {
     let text = std::fs::read_to_string(MOUNTS).unwrap_or_default();
     text.lines().filter_map(mount).collect()

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::coverage::{Mount, mounts};
+use super::coverage::{Mount, mount_of, mounts};
 use super::part::{Part, Purpose};
+use super::plan::comes_after;
 use super::prune::blocking;
 use super::session::Session;
 use crate::capability::{CallError, Code, Mode};
-use crate::config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Held, Others, Place, Volume};
 
@@ -77,26 +77,8 @@ impl Others for Seen {
         let (place, outside) = blocking(move || look(&directory, &mounts(), &work)).await?;
         let within = |e: Error| CallError::from(e.within(format!("part `{name}`")));
         let volume = all.volume(part, &place).await.map_err(within)?;
-        let parts = || all.parts.iter().map(|part| &part.settings);
-        Ok(volume.map(|volume| Held { volume, later: comes_after(parts, name, &self.by), outside }))
+        Ok(volume.map(|volume| Held { volume, later: comes_after(&all.parts, part, &self.by), outside }))
     }
-}
-
-/// Whether a part is captured only after another: directly, or by what is between them.
-fn comes_after<'a, I: Iterator<Item = &'a config::Part>>(parts: impl Fn() -> I, part: &str, other: &str) -> bool {
-    let (mut open, mut seen) = (vec![part.to_owned()], BTreeSet::new());
-    while let Some(name) = open.pop() {
-        let after = parts().filter(|part| part.name == name).flat_map(|part| &part.after);
-        for earlier in after {
-            if earlier == other {
-                return true;
-            }
-            if seen.insert(earlier.clone()) {
-                open.push(earlier.clone());
-            }
-        }
-    }
-    false
 }
 
 /// Where a directory is, and what in it is on other volumes.
@@ -105,12 +87,7 @@ fn look(directory: &Path, mounts: &[Mount], cancel: &CancellationToken) -> Resul
         Error::new(ErrorKind::Io, format!("cannot look through {}", path.display())).because(e)
     };
     let device = std::fs::symlink_metadata(directory).map_err(|e| cannot(directory, e))?.dev();
-    // Of those at one place, the last one is on top.
-    let mount = mounts
-        .iter()
-        .filter(|mount| directory.starts_with(&mount.at))
-        .max_by_key(|mount| mount.at.components().count());
-    let mount = mount.ok_or_else(|| {
+    let mount = mount_of(mounts, directory).ok_or_else(|| {
         Error::new(ErrorKind::Io, format!("it is not known what holds {}", directory.display())).hint("mount /proc")
     })?;
     let place = Place {

@@ -104,7 +104,7 @@ fn refuse_the_wrong_order(session: &Session, parts: &[Part]) -> Result<()> {
 }
 
 /// Whether `part` is captured after the part called `first`. The configuration has no circles.
-fn comes_after(parts: &[Part], part: &Part, first: &str) -> bool {
+pub(super) fn comes_after(parts: &[Part], part: &Part, first: &str) -> bool {
     part.settings.after.iter().any(|name| {
         name == first
             || parts.iter().find(|other| other.name() == name).is_some_and(|other| comes_after(parts, other, first))

@@ -613,8 +613,7 @@ fn a_cancelled_run_leaves_nothing() {
         let calls = || account.aws.calls_of("CreateSnapshots").iter().filter(|c| c.get("DryRun").is_none()).count();
         let before = calls();
         until("the call is made", Duration::from_secs(30), || calls() > before);
-        let pid = rustix::process::Pid::from_raw(i32::try_from(running.pid()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        running.signal(rustix::process::Signal::TERM);
         assert_ne!(running.code(), 0);
         simulator.is_free();
         assert_eq!((account.snapshots(), bk.list().len()), (vec![], 0), "slow: {slow}");

@@ -1,6 +1,6 @@
 //! PostgreSQL whose files a disk part captures: what is restored is whole, and what would not be is refused.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -193,6 +193,16 @@ fn every_transfer_is_whole_after_a_restore_on_zfs() {
     assert!((before..=most).contains(&found), "{before} had been committed before, {most} after; {found} are there");
 }
 
+/// A directory of the server's user.
+fn own(btrfs: &Btrfs, name: &str) -> PathBuf {
+    let path = btrfs.path(name);
+    std::fs::create_dir_all(&path).unwrap();
+    let mut chown = Command::new("chown");
+    chown.arg("postgres:postgres").arg(&path);
+    tool(chown);
+    path
+}
+
 #[test]
 fn what_is_not_captured_is_refused() {
     let (btrfs, bk) = (Btrfs::default(), Bkhost::new());
@@ -200,14 +210,7 @@ fn what_is_not_captured_is_refused() {
     for other in ["other", "pg/nested"] {
         btrfs.create(other);
     }
-    let own = |name: &str| {
-        let path = btrfs.path(name);
-        std::fs::create_dir_all(&path).unwrap();
-        let mut chown = Command::new("chown");
-        chown.arg("postgres:postgres").arg(&path);
-        tool(chown);
-        path.to_str().unwrap().to_owned()
-    };
+    let own = |name: &str| own(&btrfs, name).to_str().unwrap().to_owned();
     let disk = |subvolumes: &[&str]| after(&btrfs.part("files", subvolumes, "nested = \"skip\""));
     let fits = |part: &str, disk: &str| {
         bk.config(&[&application_none(), part, disk]);
@@ -275,11 +278,7 @@ fn what_changes_after_the_check_is_noticed() {
     let (btrfs, bk) = (Btrfs::default(), Bkhost::new());
     let server = PgFiles::start(&btrfs.create("pg"), &[]);
     let disk = after(&btrfs.part("files", &["pg"], "nested = \"skip\""));
-    let space = btrfs.path("pg/space");
-    std::fs::create_dir(&space).unwrap();
-    let mut chown = Command::new("chown");
-    chown.arg("postgres:postgres").arg(&space);
-    tool(chown);
+    let space = own(&btrfs, "pg/space");
     let keys = format!("tablespaces = [{space:?}]");
     let psql = format!("/usr/bin/psql -X -q -h '{}' -U postgres -d postgres", server.socket());
     // Before the capture: with the checkpoint of the preparation.

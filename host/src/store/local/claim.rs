@@ -31,7 +31,10 @@ pub(super) fn held(path: &Path) -> io::Result<Option<Vec<u8>>> {
 pub(super) fn change(path: &Path, old: Option<&[u8]>, new: Option<&[u8]>) -> io::Result<bool> {
     let dir = path.parent().unwrap_or(path);
     super::existing(super::make_dir(dir))?;
-    tidy(dir)?;
+    // Not at each renewal.
+    if old.is_none() || new.is_none() {
+        tidy(dir)?;
+    }
     match (old, new) {
         (None, Some(new)) => create(dir, path, new),
         (None, None) => Ok(!path.exists()),

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::{Broken, System, suite};
 
-struct Volume {
-    btrfs: Btrfs,
-    bk: Bkhost,
+pub(super) struct Volume {
+    pub(super) btrfs: Btrfs,
+    pub(super) bk: Bkhost,
 }
 
 pub(super) fn conforms() {

@@ -3,12 +3,12 @@
 use bkhost_tests::{Bkhost, Btrfs, PgFiles, listing};
 use serde_json::Value;
 
+use super::btrfs::Volume;
 use super::{Broken, System, suite};
 
 struct Server {
     server: PgFiles,
-    btrfs: Btrfs,
-    bk: Bkhost,
+    disk: Volume,
 }
 
 pub(super) fn conforms() {
@@ -16,17 +16,14 @@ pub(super) fn conforms() {
     let server = PgFiles::start(&btrfs.create("pg"), &[]);
     std::fs::create_dir(btrfs.path("pg/payload")).unwrap();
     std::fs::write(btrfs.path("pg/payload/f"), "0").unwrap();
-    suite::conforms(&Server { server, btrfs, bk });
+    suite::conforms(&Server { server, disk: Volume { btrfs, bk } });
 }
 
 impl Server {
-    fn name(part: &Value) -> String {
-        format!("snaps/{}.part.0", part["snapshot"]["state"]["label"].as_str().unwrap())
-    }
-
     /// The disk part is the first: it is the one that makes something.
     fn parts(&self, name: &str, keys: &str) -> String {
         let disk = self
+            .disk
             .btrfs
             .part(name, &["pg"], "")
             .replace("[part.config]", &format!("after = [\"{name}-db\"]\n[part.config]"));
@@ -41,7 +38,7 @@ impl Server {
 
 impl System for Server {
     fn bk(&self) -> &Bkhost {
-        &self.bk
+        self.disk.bk()
     }
 
     fn command(&self, bk: &Bkhost, args: &[&str]) -> std::process::Command {
@@ -62,35 +59,35 @@ impl System for Server {
     }
 
     fn vendor(&self) -> Vec<String> {
-        self.btrfs.inventory()
+        self.disk.vendor()
     }
 
     fn keeps(&self) -> bool {
-        true
+        self.disk.keeps()
     }
 
     fn holds(&self, part: &Value) -> bool {
-        self.btrfs.path(&Self::name(part)).exists()
+        self.disk.holds(part)
     }
 
     fn remove(&self, part: &Value) {
-        self.btrfs.delete(&Self::name(part));
+        self.disk.remove(part);
     }
 
     fn look_alikes(&self, label: &str) {
-        self.btrfs.snapshot("pg", &format!("snaps/{label}.part.0"));
+        self.disk.btrfs.snapshot("pg", &format!("snaps/{label}.part.0"));
     }
 
     fn content(&self) -> String {
-        listing(&self.btrfs.path("pg/payload"))
+        listing(&self.disk.btrfs.path("pg/payload"))
     }
 
     fn change(&self, n: u32) {
-        std::fs::write(self.btrfs.path(&format!("pg/payload/new {n}")), "new").unwrap();
+        std::fs::write(self.disk.btrfs.path(&format!("pg/payload/new {n}")), "new").unwrap();
     }
 
     fn target(&self, n: u32) -> String {
-        self.btrfs.text(&format!("restored {n}"))
+        self.disk.target(n)
     }
 
     fn restored(&self, target: &str) -> String {
