@@ -6,6 +6,9 @@ use serde_json::Value;
 use super::btrfs::Volume;
 use super::{Broken, System, suite};
 
+/// The subvolume: as odd a name as `pg_ctl` itself takes.
+const PG: &str = "-p g ü";
+
 struct Server {
     server: PgFiles,
     disk: Volume,
@@ -13,9 +16,9 @@ struct Server {
 
 pub(super) fn conforms() {
     let (btrfs, bk) = (Btrfs::default(), Bkhost::new());
-    let server = PgFiles::start(&btrfs.create("pg"), &[]);
-    std::fs::create_dir(btrfs.path("pg/payload")).unwrap();
-    std::fs::write(btrfs.path("pg/payload/f"), "0").unwrap();
+    let server = PgFiles::start(&btrfs.create(PG), &[]);
+    std::fs::create_dir(btrfs.path(&format!("{PG}/payload"))).unwrap();
+    std::fs::write(btrfs.path(&format!("{PG}/payload/f")), "0").unwrap();
     suite::conforms(&Server { server, disk: Volume { btrfs, bk } });
 }
 
@@ -25,7 +28,7 @@ impl Server {
         let disk = self
             .disk
             .btrfs
-            .part(name, &["pg"], "")
+            .part(name, &[PG], "")
             .replace("[part.config]", &format!("after = [\"{name}-db\"]\n[part.config]"));
         format!(
             "{disk}[[part]]\nname = \"{name}-db\"\nplugin = \"postgresql-fslevel.wasm\"\n[part.config]\ndisk-part = \"{name}\"\n\
@@ -75,15 +78,15 @@ impl System for Server {
     }
 
     fn look_alikes(&self, label: &str) {
-        self.disk.btrfs.snapshot("pg", &format!("snaps/{label}.part.0"));
+        self.disk.btrfs.snapshot(PG, &format!("snaps/{label}.part.0"));
     }
 
     fn content(&self) -> String {
-        listing(&self.disk.btrfs.path("pg/payload"))
+        listing(&self.disk.btrfs.path(&format!("{PG}/payload")))
     }
 
     fn change(&self, n: u32) {
-        std::fs::write(self.disk.btrfs.path(&format!("pg/payload/new {n}")), "new").unwrap();
+        std::fs::write(self.disk.btrfs.path(&format!("{PG}/payload/new {n}")), "new").unwrap();
     }
 
     fn target(&self, n: u32) -> String {
