@@ -15,12 +15,13 @@ mod restore;
 mod stream;
 mod tool;
 mod tree;
+mod verify;
 
 use std::collections::BTreeMap;
 
 use bkhost_sdk::{
-    Archived, Covers, Drill, Error, Finding, Place, Result, Snapshot, Source, Strategy, Volume, config, exec, info,
-    warn,
+    Archived, Covers, Drill, Error, Finding, Place, Result, Snapshot, Source, Strategy, Verify, Volume, config, exec,
+    info, warn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,7 @@ use properties::{Properties, absent};
 use reading::{destroy_clone, make_clone, snapshot_directory};
 use stream::Stream;
 
-bkhost_sdk::export!(Zfs: Drill + Covers);
+bkhost_sdk::export!(Zfs: Verify + Drill + Covers);
 
 /// What is archived of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -118,6 +119,12 @@ impl State {
 #[derive(Debug)]
 struct Zfs {
     config: Config,
+}
+
+impl Verify for Zfs {
+    fn verify(&mut self, snapshot: &Snapshot, archived: &[Archived]) -> Result<Vec<Finding>> {
+        verify::verify(&snapshot.state()?, archived)
+    }
 }
 
 impl Drill for Zfs {

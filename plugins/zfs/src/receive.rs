@@ -1,13 +1,12 @@
 //! Into a new dataset from send streams: received beside the target, which exists only when all of it is complete.
 
-use bkhost_sdk::{Archived, ArchivedForm, Error, ErrorCode, Result, archive, exec, info, retry, warn};
+use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, exec, info, retry, warn};
 
 use crate::names::snapshot_name;
 use crate::own::BUSY;
 use crate::properties::{self, absent, busy};
 use crate::restore::{explain, refuse_existing, targets};
-use crate::stream::Piece;
-use crate::{Captured, State, tool};
+use crate::{Captured, State, stream, tool};
 
 /// One dataset to receive.
 struct Step<'a> {
@@ -50,23 +49,9 @@ pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()>
 
 /// Everything that is needed is there, before anything is made.
 fn plan<'a>(state: &'a State, archived: &'a [Archived], to: &str, partial: &str) -> Result<Vec<Step<'a>>> {
-    // The items of the set that is restored come last.
-    let own = archived.last().map(|item| item.set.as_str()).unwrap_or_default();
     let mut steps = Vec::new();
     for (captured, target) in state.datasets.iter().zip(targets(state, to)?) {
-        let pieces = captured.stream.as_ref().map(|stream| stream.pieces.as_slice()).unwrap_or_default();
-        let find = |piece: &Piece| {
-            let set = piece.set.as_deref().unwrap_or(own);
-            let named =
-                |item: &&Archived| item.form == ArchivedForm::Stream && item.set == set && item.name == piece.stream;
-            archived.iter().find(named).ok_or_else(|| {
-                Error::not_found(format!("set {set} holds no stream {} of {}", piece.stream, captured.dataset))
-            })
-        };
-        let items = pieces.iter().map(find).collect::<Result<Vec<_>>>()?;
-        if items.is_empty() {
-            return Err(Error::not_found(format!("the set holds no stream of dataset {}", captured.dataset)));
-        }
+        let items = stream::chain(captured, archived)?;
         let rest = target.strip_prefix(to).unwrap_or_default();
         steps.push(Step { captured, partial: format!("{partial}{rest}"), target: target.clone(), items });
     }

@@ -2,7 +2,7 @@
 
 use bkhost_sdk::exec::Command;
 use bkhost_sdk::history::{self, Earlier};
-use bkhost_sdk::{Result, Snapshot, Source, exec, info, warn};
+use bkhost_sdk::{Archived, ArchivedForm, Error, Result, Snapshot, Source, exec, info, warn};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{bookmark_name, snapshot_name};
@@ -185,6 +185,28 @@ pub(crate) fn commands(state: &State) -> Vec<(String, Command)> {
         commands.push((piece.stream.clone(), command));
     }
     commands
+}
+
+/// The archived streams that make up a dataset, the oldest first.
+///
+/// # Errors
+/// One of them is not in its set.
+pub(crate) fn chain<'a>(captured: &Captured, archived: &'a [Archived]) -> Result<Vec<&'a Archived>> {
+    // The items of the set itself come last.
+    let own = archived.last().map(|item| item.set.as_str()).unwrap_or_default();
+    let pieces = captured.stream.as_ref().map(|stream| stream.pieces.as_slice()).unwrap_or_default();
+    if pieces.is_empty() {
+        return Err(Error::not_found(format!("the set holds no stream of dataset {}", captured.dataset)));
+    }
+    let find = |piece: &Piece| {
+        let set = piece.set.as_deref().unwrap_or(own);
+        let named =
+            |item: &&Archived| item.form == ArchivedForm::Stream && item.set == set && item.name == piece.stream;
+        archived.iter().find(named).ok_or_else(|| {
+            Error::not_found(format!("set {set} holds no stream {} of {}", piece.stream, captured.dataset))
+        })
+    };
+    pieces.iter().map(find).collect()
 }
 
 /// Remember the snapshots where ZFS has bookmarks: an increment can start there even when the snapshot is gone.

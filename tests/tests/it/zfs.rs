@@ -326,6 +326,37 @@ fn a_failed_left_side_of_a_pipe() {
     assert_eq!(base(&bk.backup()), Some(good.as_str()), "it goes on from the last good one");
 }
 
+/// What `zfs send` itself has broken, with status 0: every byte is archived as it came, and only ZFS's own tool can tell.
+#[test]
+fn a_stream_that_was_broken_before_it_came() {
+    let zfs = zfs();
+    let bk = Bkhost::inside(zfs);
+    let dataset = zfs.create(bk.instance());
+    fill(&zfs.files(&dataset), 1);
+    let part = streams(zfs, &[&dataset], "full-every = 1\n");
+    bk.config(&[&application_none(), &part]);
+    let good = bk.backup_id();
+    let whole = bk.run(&["verify", &good, "--depth", "full"]).ok();
+    assert!(whole.stdout.contains("zstreamdump reads it to its end"), "{whole}");
+    let breaks = [
+        ("a changed byte", "| sed 's/one-of-a-kind/one of a kind/'", "a checksum in it is not that of its data"),
+        ("no end", "| head -c -312", "2 of 3 end records"),
+        ("more at the end", "; echo more", "bytes are a stream"),
+    ];
+    std::fs::write(zfs.files(&dataset).join("marked"), "one-of-a-kind".repeat(2000)).unwrap();
+    for (n, (what, how, says)) in breaks.iter().enumerate() {
+        let script = format!("[ \"$1\" = send ] && [ $# -gt 1 ] && {{ /usr/sbin/zfs \"$@\" {how}; exit 0; }}");
+        let program = bk.program(&format!("zfs-{n}"), &format!("{script}\nexec /usr/sbin/zfs \"$@\""));
+        bk.config(&[&application_none(), &part, &format!("[part.programs]\nzfs = \"{}\"\n", program.display())]);
+        let set = bk.backup_id();
+        bk.run(&["verify", &set, "--depth", "objects"]).ok();
+        bk.run(&["verify", &set, "--depth", "full"]).fails(8, &[&set, "stream full-0", says]);
+        let damaged = bk.list().iter().any(|(id, state)| *id == set && state == "damaged");
+        assert!(damaged, "{what}: {:?}", bk.list());
+    }
+    bk.run(&["verify", &good, "--depth", "full"]).ok();
+}
+
 #[test]
 fn a_receive_that_is_interrupted_leaves_nothing() {
     let zfs = zfs();
