@@ -13,7 +13,7 @@ pub(super) async fn recover(context: &Context) -> Result<ExitCode> {
     let mut session = context.session(context.config(&Adhoc::default())?)?;
     session.notify = context.channels(&session.config).await?;
     let recovered = run::recover(&session).await?;
-    let drill = run::clear_drill(&session).await;
+    let scratch = run::clear_scratch(&session).await;
     let Recovered { undone, damaged, held, failed } = recovered;
     if held.is_some() {
         session.notify.send(&locked(session.instance()), &session.reporter).await;
@@ -28,9 +28,9 @@ pub(super) async fn recover(context: &Context) -> Result<ExitCode> {
     if let Some(error) = held.or(failed) {
         return Err(error);
     }
-    let drilled = drill?;
-    if drilled && !context.global.json {
-        output::line("a drill that was cut short: removed");
+    let cleared = scratch?;
+    if cleared && !context.global.json {
+        output::line("the scratch of work that was cut short: removed");
     }
     if let Some(first) = damaged.first() {
         return Err(Error::new(ErrorKind::Damaged, format!("a damaged journal was put aside: {}", first.display()))
@@ -38,7 +38,7 @@ pub(super) async fn recover(context: &Context) -> Result<ExitCode> {
                 "what could be read of it was undone; look whether the application is locked, then remove the file",
             ));
     }
-    if undone.is_empty() && !drilled && !context.global.json {
+    if undone.is_empty() && !cleared && !context.global.json {
         output::line("nothing to recover: every run has ended");
     }
     Ok(ExitCode::SUCCESS)

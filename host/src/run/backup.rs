@@ -27,6 +27,7 @@ use super::stores::{self, Stores};
 use super::tee::Writers;
 use super::together::{levels, together};
 use super::undo::{self, Undo};
+use super::verify::ask_of_streams;
 use crate::application::{Application, Hooks, Lock, Outcome};
 use crate::archive::id::SetId;
 use crate::archive::set::{ApplicationRecord, FORMAT, LockMode, MadeBy, PartRecord, Proof, SetManifest};
@@ -390,7 +391,8 @@ impl Run<'_> {
         for warning in &warnings {
             self.session.reporter.message(Level::Warning, None, warning.clone());
         }
-        let manifest = self.manifest(version, downtime, skew, warnings, stored);
+        let mut manifest = self.manifest(version, downtime, skew, warnings, stored);
+        self.session.phase(Phase::Verify, self.look_at_streams(&writers, &mut manifest)).await?;
         self.session.phase(Phase::Publish, self.publish(writers, &manifest)).await?;
         // From here on the set exists. A clone that cannot be given back now is a nuisance, not a failed backup.
         let closed = self.session.phase(Phase::Close, self.close(live)).await;
@@ -535,6 +537,23 @@ impl Run<'_> {
         let order = |name: &str| self.parts.iter().position(|part| part.name() == name);
         stored.sort_by_key(|part| order(&part.name));
         Ok(stored)
+    }
+
+    /// What only the strategies' own tools can tell of what was streamed into the store. All stores have the same bytes.
+    async fn look_at_streams(&self, writers: &Writers, manifest: &mut SetManifest) -> Result<()> {
+        let Some((_, writer)) = writers.live().into_iter().next() else { return Ok(()) };
+        let witness = Arc::clone(&self.keeper) as _;
+        let set = writer.unpublished(manifest.clone());
+        let (checked, lacking) = ask_of_streams(self.session, self.parts, set, witness, &self.work).await?;
+        if !checked.is_empty() {
+            let by = format!("; the streams of {}: by their strategies' own tools", checked.join(", "));
+            manifest.proved.how.push_str(&by);
+        }
+        for warning in lacking {
+            self.session.reporter.message(Level::Warning, None, warning.clone());
+            manifest.warnings.push(warning);
+        }
+        Ok(())
     }
 
     /// Publish in one store after the other, the required ones first. What is published once stays: a required one that

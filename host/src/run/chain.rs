@@ -108,6 +108,11 @@ impl Chain {
         Ok(Self { bases, last })
     }
 
+    /// Only this part, whatever it builds on.
+    pub(super) fn alone(set: &StoredSet, part: &PartRecord) -> Self {
+        Self { bases: Vec::new(), last: Link { set: set.clone(), part: part.clone() } }
+    }
+
     /// How many sets the part needs besides its own.
     pub(super) fn depth(&self) -> u32 {
         u32::try_from(self.bases.len()).unwrap_or(u32::MAX)

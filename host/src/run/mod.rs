@@ -62,7 +62,7 @@ pub use check::{Found, preflight};
 pub use contents::{Content, contents};
 pub use copy::{Copied, copy};
 pub use crypto::Crypto;
-pub use drill::{Drilled, DrilledPart, How as DrilledHow, clear_drill, drill};
+pub use drill::{Drilled, DrilledPart, How as DrilledHow, drill};
 pub use dry::{Planned, dry_run};
 pub use export::{Exported, export, import, read_back};
 pub use fault::fault_points;
@@ -78,6 +78,7 @@ pub use recover::{Recovered, recover};
 pub use restore::{
     Aftercare, Plan as RestorePlan, PlannedStep, Request as RestoreRequest, Restored, restore, typed_paths,
 };
+pub use scratch::clear_scratch;
 pub use sealed::{is_encrypted, reveal};
 pub use session::Session;
 pub use snapshots::{Existing, snapshots};

@@ -140,11 +140,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Remove what work in `home` left, if it is not under way. Whether there was something.
-///
-/// # Errors
-/// As [`Scratch::make`].
-pub(super) async fn clear_left(session: &Session, home: &Path, what: &str) -> Result<bool> {
+async fn clear_left(session: &Session, home: &Path, what: &str) -> Result<bool> {
     let Some(note) = Note::read(home)? else { return Ok(false) };
     let _lock = match lock(home, what, &note.set) {
         Ok(lock) => lock,
@@ -157,6 +153,20 @@ pub(super) async fn clear_left(session: &Session, home: &Path, what: &str) -> Re
     }
     clear(session, home, &parts.iter().collect::<Vec<_>>()).await?;
     Ok(true)
+}
+
+/// Remove what a drill, a verification or a run's proof has left that was killed. Whether there was something.
+///
+/// # Errors
+/// It cannot be removed.
+pub async fn clear_scratch(session: &Session) -> Result<bool> {
+    let homes =
+        [("drill", session.dirs.drill()?), ("verify", session.dirs.verify()?), ("proof", session.dirs.proof()?)];
+    let mut some = false;
+    for (what, home) in homes {
+        some |= clear_left(session, &home, what).await?;
+    }
+    Ok(some)
 }
 
 fn lock(home: &Path, what: &str, set: &SetId) -> Result<InstanceLock> {

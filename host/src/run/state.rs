@@ -84,6 +84,16 @@ impl StateDirs {
         Ok(dir)
     }
 
+    /// Where plugins check what a run is about to publish. Made if it is missing.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn proof(&self) -> Result<PathBuf> {
+        let dir = self.instance.join("proof");
+        make(&dir, 0o711)?;
+        Ok(dir)
+    }
+
     /// A part's staging directory, made if it is missing: below the directory `elsewhere` that the operator names, or below
     /// the state.
     ///

@@ -62,6 +62,10 @@ pub struct StoredSet {
 }
 
 impl StoredSet {
+    pub(super) fn new(store: Store, dir: String, manifest: SetManifest) -> Self {
+        Self { store, dir, manifest }
+    }
+
     /// What opens its objects, if they are encrypted: what its store was given.
     #[must_use]
     pub fn keys(&self) -> &Keys {

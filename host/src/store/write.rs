@@ -3,7 +3,7 @@
 use super::MARKER;
 use super::backend::EntryKind;
 use super::error::failed_io;
-use super::list::{MAX_MANIFEST, check_objects, is_rest};
+use super::list::{MAX_MANIFEST, StoredSet, check_objects, is_rest};
 use super::object::{ObjectReader, ObjectWriter};
 use super::open::{Store, set_dir};
 use crate::archive::set::{self, MANIFEST, SetManifest, check_object_name};
@@ -117,6 +117,12 @@ impl SetWriter {
     pub fn read(&self, file: &str) -> Result<ObjectReader> {
         check_object_name(file)?;
         ObjectReader::open(&self.store, &format!("{}/{file}", self.dir))
+    }
+
+    /// What was written of the set so far, to be read as one that this would be the manifest of.
+    #[must_use]
+    pub fn unpublished(&self, manifest: SetManifest) -> StoredSet {
+        StoredSet::new(self.store.clone(), self.dir.clone(), manifest)
     }
 
     /// The size of an object, if it is there.

@@ -29,7 +29,7 @@ use names::{pool, snapshot_name, source_name};
 use own::{LATE, destroy_bookmark, destroy_snapshot, mine, own};
 use properties::{Properties, absent};
 use reading::{destroy_clone, make_clone, snapshot_directory};
-use stream::Stream;
+use stream::{Piece, Stream};
 
 bkhost_sdk::export!(Zfs: Verify + Drill + Covers);
 
@@ -107,6 +107,13 @@ struct Captured {
     /// Its send stream; none: it is archived as files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stream: Option<Stream>,
+}
+
+impl Captured {
+    /// The streams that a restore of it receives, the oldest first.
+    fn pieces(&self) -> &[Piece] {
+        self.stream.as_ref().map(|stream| stream.pieces.as_slice()).unwrap_or_default()
+    }
 }
 
 impl State {

@@ -51,7 +51,7 @@ pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()>
 fn plan<'a>(state: &'a State, archived: &'a [Archived], to: &str, partial: &str) -> Result<Vec<Step<'a>>> {
     let mut steps = Vec::new();
     for (captured, target) in state.datasets.iter().zip(targets(state, to)?) {
-        let items = stream::chain(captured, archived)?;
+        let items = stream::find(&captured.dataset, captured.pieces(), archived)?;
         let rest = target.strip_prefix(to).unwrap_or_default();
         steps.push(Step { captured, partial: format!("{partial}{rest}"), target: target.clone(), items });
     }

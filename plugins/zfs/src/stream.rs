@@ -187,24 +187,24 @@ pub(crate) fn commands(state: &State) -> Vec<(String, Command)> {
     commands
 }
 
-/// The archived streams that make up a dataset, the oldest first.
+/// These streams of a dataset among the archived ones.
 ///
 /// # Errors
 /// One of them is not in its set.
-pub(crate) fn chain<'a>(captured: &Captured, archived: &'a [Archived]) -> Result<Vec<&'a Archived>> {
+pub(crate) fn find<'a>(dataset: &str, pieces: &[Piece], archived: &'a [Archived]) -> Result<Vec<&'a Archived>> {
+    if pieces.is_empty() {
+        return Err(Error::not_found(format!("the set holds no stream of dataset {dataset}")));
+    }
     // The items of the set itself come last.
     let own = archived.last().map(|item| item.set.as_str()).unwrap_or_default();
-    let pieces = captured.stream.as_ref().map(|stream| stream.pieces.as_slice()).unwrap_or_default();
-    if pieces.is_empty() {
-        return Err(Error::not_found(format!("the set holds no stream of dataset {}", captured.dataset)));
-    }
     let find = |piece: &Piece| {
         let set = piece.set.as_deref().unwrap_or(own);
         let named =
             |item: &&Archived| item.form == ArchivedForm::Stream && item.set == set && item.name == piece.stream;
-        archived.iter().find(named).ok_or_else(|| {
-            Error::not_found(format!("set {set} holds no stream {} of {}", piece.stream, captured.dataset))
-        })
+        archived
+            .iter()
+            .find(named)
+            .ok_or_else(|| Error::not_found(format!("set {set} holds no stream {} of {dataset}", piece.stream)))
     };
     pieces.iter().map(find).collect()
 }

@@ -6,7 +6,7 @@ use bkhost_sdk::{Archived, Error, ErrorCode, Finding, Result, archive, exec};
 
 use crate::{State, stream};
 
-/// Read every stream that the set needs, and see that each goes on where the one before it ends.
+/// Read every stream that is given, and see that each goes on where the one before it ends.
 ///
 /// # Errors
 /// A stream is not in its set; the tool cannot be run, or says nothing that is known here.
@@ -16,9 +16,13 @@ pub(crate) fn verify(state: &State, archived: &[Archived]) -> Result<Vec<Finding
     }
     let mut findings = Vec::new();
     for captured in &state.datasets {
+        // Before a set is published, none of those on which it builds is given.
+        let given = |set: &str| archived.iter().any(|item| item.set == set);
+        let pieces: Vec<_> =
+            captured.pieces().iter().filter(|piece| piece.set.as_deref().is_none_or(given)).cloned().collect();
         // A full stream starts from nothing.
-        let mut reached = Some(0);
-        for item in stream::chain(captured, archived)? {
+        let mut reached = (pieces.len() == captured.pieces().len()).then_some(0);
+        for item in stream::find(&captured.dataset, &pieces, archived)? {
             let subject = format!("stream {} of set {}", item.name, item.set);
             let Some(output) = dump(item)? else {
                 return Ok(vec![
@@ -197,9 +201,13 @@ mod tests {
             stream: Some(Stream { pieces, ..Stream::default() }),
             ..Captured::default()
         };
+        verified_of(captured, chain, tool)
+    }
+
+    fn verified_of(captured: Captured, given: &[(&str, u64)], tool: fn(&str) -> Result<Output>) -> Vec<Finding> {
         let state =
             State { label: "l".into(), datasets: vec![captured], together: true, recursive: false, planned: false };
-        let archived: Vec<_> = chain
+        let archived: Vec<_> = given
             .iter()
             .map(|(name, bytes)| Archived {
                 set: "s".into(),
@@ -229,6 +237,23 @@ mod tests {
         assert_eq!(failures(&verified(&chain, 12, tool)).len(), 1);
         let found = verified(&chain[1..], 11, tool);
         assert!(failures(&found)[0].contains("starts from a snapshot with the guid 10"), "{found:?}");
+    }
+
+    #[test]
+    fn a_set_that_is_not_published_is_asked_about_alone() {
+        let base = Piece { set: Some("20261121-000000-000000".into()), stream: "full-0".into() };
+        let own = Piece { set: None, stream: "incremental-0".into() };
+        let captured = Captured {
+            dataset: "tank/a".into(),
+            guid: Some("11".into()),
+            stream: Some(Stream { pieces: vec![base, own], ..Stream::default() }),
+            ..Captured::default()
+        };
+        let found = verified_of(captured, &[("incremental-0", 13_008)], |name| {
+            assert_eq!(name, "incremental-0");
+            printed(0, OPEN, "")
+        });
+        assert_eq!((failures(&found).len(), found.len()), (0, 1));
     }
 
     #[test]

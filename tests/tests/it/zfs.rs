@@ -333,28 +333,39 @@ fn a_stream_that_was_broken_before_it_came() {
     let bk = Bkhost::inside(zfs);
     let dataset = zfs.create(bk.instance());
     fill(&zfs.files(&dataset), 1);
+    std::fs::write(zfs.files(&dataset).join("marked"), "one-of-a-kind".repeat(2000)).unwrap();
     let part = streams(zfs, &[&dataset], "full-every = 1\n");
     bk.config(&[&application_none(), &part]);
     let good = bk.backup_id();
-    let whole = bk.run(&["verify", &good, "--depth", "full"]).ok();
+    let whole = bk.run(&["verify", &good]).ok();
     assert!(whole.stdout.contains("zstreamdump reads it to its end"), "{whole}");
+    let tools = |zfs: &Path, more: &str| format!("[part.programs]\nzfs = \"{}\"\n{more}", zfs.display());
     let breaks = [
         ("a changed byte", "| sed 's/one-of-a-kind/one of a kind/'", "a checksum in it is not that of its data"),
         ("no end", "| head -c -312", "2 of 3 end records"),
         ("more at the end", "; echo more", "bytes are a stream"),
     ];
-    std::fs::write(zfs.files(&dataset).join("marked"), "one-of-a-kind".repeat(2000)).unwrap();
     for (n, (what, how, says)) in breaks.iter().enumerate() {
         let script = format!("[ \"$1\" = send ] && [ $# -gt 1 ] && {{ /usr/sbin/zfs \"$@\" {how}; exit 0; }}");
         let program = bk.program(&format!("zfs-{n}"), &format!("{script}\nexec /usr/sbin/zfs \"$@\""));
-        bk.config(&[&application_none(), &part, &format!("[part.programs]\nzfs = \"{}\"\n", program.display())]);
-        let set = bk.backup_id();
-        bk.run(&["verify", &set, "--depth", "objects"]).ok();
-        bk.run(&["verify", &set, "--depth", "full"]).fails(8, &[&set, "stream full-0", says]);
-        let damaged = bk.list().iter().any(|(id, state)| *id == set && state == "damaged");
-        assert!(damaged, "{what}: {:?}", bk.list());
+        bk.config(&[&application_none(), &part, &tools(&program, "")]);
+        bk.run(&["run"]).fails(8, &["part `home`", "stream full-0", says]);
+        assert_eq!(bk.stored(), std::slice::from_ref(&good), "{what}");
+        assert_eq!(zfs.snapshots(&dataset), [label(&bk, &good)], "{what}");
     }
-    bk.run(&["verify", &good, "--depth", "full"]).ok();
+    // Where there is no such tool the set says so, and whoever has it finds out.
+    let (broken, none) = (bk.path("zfs-0"), bk.program("none", "exit 127"));
+    bk.config(&[&application_none(), &part, &tools(&broken, &format!("zstreamdump = \"{}\"\n", none.display()))]);
+    let set = bk.backup();
+    let set = id(&set);
+    bk.run(&["verify", set]).ok();
+    bk.config(&[&application_none(), &part]);
+    bk.run(&["verify", set, "--depth", "objects"]).ok();
+    bk.run(&["verify", set]).fails(8, &[set, "stream full-0", "a checksum in it"]);
+    let damaged = |(id, state): &(String, String)| id == set && state == "damaged";
+    assert!(bk.list().iter().any(damaged), "{:?}", bk.list());
+    bk.run(&["verify", &good]).ok();
+    bk.no_child_left();
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub use self::part::{DrilledPart, How};
 pub(super) use self::part::{refused, tell};
 use super::in_use;
 use super::part::Part;
-use super::scratch::{self, Scratch};
+use super::scratch::Scratch;
 use super::session::Session;
 use crate::archive::SetId;
 use crate::archive::set::PartRecord;
@@ -108,14 +108,6 @@ pub async fn drill(session: &Session, set: &StoredSet, parts: &[String]) -> Resu
     };
     record::write(session, set, &drilled).await;
     Ok(drilled)
-}
-
-/// Remove what a drill that was killed has left. Whether there was something.
-///
-/// # Errors
-/// It cannot be removed.
-pub async fn clear_drill(session: &Session) -> Result<bool> {
-    scratch::clear_left(session, &session.dirs.drill()?, WHAT).await
 }
 
 async fn plan<'a>(session: &Session, set: &'a StoredSet, wanted: &[String]) -> Result<Vec<Task<'a>>> {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 pub use self::plugins::CheckedByPlugin;
+pub(super) use self::plugins::ask_of_streams;
 use super::chain::{Chain, Known};
 use super::in_use;
 use super::proof::{content_bytes, is_sealed};

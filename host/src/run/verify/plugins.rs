@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::archive::set::PartRecord;
+use crate::archive::set::{PartRecord, SourceForm};
 use crate::archive::{ExtractOptions, OwnersBy};
+use crate::capability::Witness;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Finding, Severity};
 use crate::report::{Level, waiting};
@@ -18,6 +19,7 @@ use crate::run::patience::patiently;
 use crate::run::proof::is_sealed;
 use crate::run::prune::blocking;
 use crate::run::scratch::Scratch;
+use crate::run::sealed::reveal;
 use crate::run::session::Session;
 use crate::store::StoredSet;
 
@@ -103,28 +105,92 @@ async fn one(session: &Session, record: &PartRecord, chain: &Chain, scratch: &Sc
     let part = Part::load(session, settings)
         .await
         .map_err(|e| e.hint("`--depth objects` looks at every stored byte, and asks no plugin"))?;
-    let options = ExtractOptions { owners: OwnersBy::Number };
-    let archived = Arc::new(ArchivedPart::new(chain.clone(), options, session.reporter.clone()));
-    let abandon = CancellationToken::new();
-    let purpose = Purpose {
-        archived: Some(archived),
-        witness: scratch.witness(),
-        workspace: Some(scratch.workspace(part.name(), Some(scratch.part(part.name())?))?),
-        ..Purpose::plain(abandon.clone())
+    let asked = Asked { part: &part, record, witness: scratch.witness(), cancel: &session.cancel };
+    asked.ask(session, chain.clone(), scratch).await
+}
+
+/// Ask them of a set that is about to be published, of the parts that hold streams: what a strategy archives as files it can
+/// look at itself, and a stream is nowhere but in the store. Every byte of it was read back already. Gives the names of the
+/// parts that were checked, and what the others lack.
+///
+/// # Errors
+/// `Damaged` if one finds a failure; `Cancelled`. That a check did not work is no failure.
+pub(in crate::run) async fn ask_of_streams(
+    session: &Session,
+    parts: &[Part],
+    set: StoredSet,
+    witness: Arc<dyn Witness>,
+    cancel: &CancellationToken,
+) -> Result<(Vec<String>, Vec<String>)> {
+    let streamed = |part: &&Part| {
+        let record = set.manifest.part(part.name());
+        part.plugin.verifies()
+            && record.is_some_and(|record| {
+                record.sources.iter().any(|source| source.form == SourceForm::Stream)
+                    && !record.objects.iter().any(|object| is_sealed(object, set.keys()))
+            })
     };
-    let mut live = part.start(session, purpose).await?;
-    let interrupt = live.instance.interruption();
-    let what = format!("plugin {} to check part {}", record.plugin, record.name);
-    let work = patiently(&session.cancel, &interrupt, &abandon, WHAT, live.instance.verify(&record.snapshot));
-    let result = waiting(&session.reporter, &what, work).await;
-    live.stop().await;
-    let findings = result?.unwrap_or_default();
-    tell(session, &record.name, &findings);
-    if findings.iter().any(|finding| finding.severity == Severity::Failure) {
-        // The bytes are those that were written: it is what was written that is of no use.
-        let found = refused(&findings).err().map(|e| e.to_string()).unwrap_or_default();
-        return Err(Error::new(ErrorKind::Damaged, format!("{} says: {found}", record.plugin))
-            .hint("what was archived cannot be restored: take another set"));
+    let streamed: Vec<&Part> = parts.iter().filter(streamed).collect();
+    let (mut checked, mut lacking) = (Vec::new(), Vec::new());
+    if streamed.is_empty() {
+        return Ok((checked, lacking));
     }
-    Ok(CheckedByPlugin { part: record.name.clone(), plugin: record.plugin.clone(), findings })
+    let set = reveal(set).await?;
+    let scratch = Scratch::make(session, &session.dirs.proof()?, None, "proof", &set.manifest.id, &[]).await?;
+    for part in streamed {
+        let Some(record) = set.manifest.part(part.name()) else { continue };
+        let asked = Asked { part, record, witness: Arc::clone(&witness), cancel };
+        // What it builds on was read back when the strategy was offered it, and was checked before it was published.
+        match asked.ask(session, Chain::alone(&set, record), &scratch).await {
+            Ok(_) => checked.push(record.name.clone()),
+            Err(error) if [ErrorKind::Damaged, ErrorKind::Cancelled].contains(&error.kind()) => {
+                return Err(error.within(format!("part `{}`", record.name)));
+            }
+            Err(error) => lacking.push(format!(
+                "part `{}`: every byte was read back, but {} could not look at it: {error}",
+                record.name, record.plugin
+            )),
+        }
+    }
+    scratch.remove().await?;
+    Ok((checked, lacking))
+}
+
+/// A part whose plugin is asked.
+struct Asked<'a> {
+    part: &'a Part,
+    record: &'a PartRecord,
+    /// Marks what is started for it.
+    witness: Arc<dyn Witness>,
+    cancel: &'a CancellationToken,
+}
+
+impl Asked<'_> {
+    async fn ask(self, session: &Session, chain: Chain, scratch: &Scratch) -> Result<CheckedByPlugin> {
+        let Self { part, record, witness, cancel } = self;
+        let options = ExtractOptions { owners: OwnersBy::Number };
+        let archived = Arc::new(ArchivedPart::new(chain, options, session.reporter.clone()));
+        let abandon = CancellationToken::new();
+        let purpose = Purpose {
+            archived: Some(archived),
+            witness,
+            workspace: Some(scratch.workspace(part.name(), Some(scratch.part(part.name())?))?),
+            ..Purpose::plain(abandon.clone())
+        };
+        let mut live = part.start(session, purpose).await?;
+        let interrupt = live.instance.interruption();
+        let what = format!("plugin {} to check part {}", record.plugin, record.name);
+        let work = patiently(cancel, &interrupt, &abandon, WHAT, live.instance.verify(&record.snapshot));
+        let result = waiting(&session.reporter, &what, work).await;
+        live.stop().await;
+        let findings = result?.unwrap_or_default();
+        tell(session, &record.name, &findings);
+        if findings.iter().any(|finding| finding.severity == Severity::Failure) {
+            // The bytes are those that were written: it is what was written that is of no use.
+            let found = refused(&findings).err().map(|e| e.to_string()).unwrap_or_default();
+            return Err(Error::new(ErrorKind::Damaged, format!("{} says: {found}", record.plugin))
+                .hint("what was archived cannot be restored: take another set"));
+        }
+        Ok(CheckedByPlugin { part: record.name.clone(), plugin: record.plugin.clone(), findings })
+    }
 }
