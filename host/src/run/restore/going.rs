@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::partial::Partial;
-use super::past;
 use super::plan::Planned;
 use super::repositories::{Aftercare, Repositories, profile_of, tell};
 use super::step::Means;
+use super::{in_full, past};
 use crate::archive::{Control, ExtractOptions, OwnersBy, SetId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, waiting, waiting_for};
@@ -57,8 +57,9 @@ impl<'a> Going<'a> {
                 Err(error)
             }
             Err(left) => {
-                self.session.reporter.message(Level::Error, None, left.to_string());
-                Err(error.detail("not cleaned up", left.to_string()))
+                let left = in_full(&left);
+                self.session.reporter.message(Level::Error, None, left.clone());
+                Err(error.detail("not cleaned up", left))
             }
         }
     }
@@ -107,8 +108,16 @@ impl<'a> Going<'a> {
         let changed = partial.changed()?;
         journal.write(Record::Settling { part: part.clone(), changed: changed.clone() })?;
         let what = format!("{} to come into its place", partial.path.display());
-        let settle = blocking(move || partial.settle(&changed, &Control::none()));
-        waiting(&session.reporter, &what, settle).await?;
+        let settling = partial.clone();
+        let settle = blocking(move || settling.settle(&changed, &Control::none()));
+        if let Err(error) = waiting(&session.reporter, &what, settle).await {
+            // Something has come into being there meanwhile, and nothing of this was brought in: it goes like all that fails.
+            if error.kind() == ErrorKind::Conflict {
+                blocking(move || partial.clear(&Control::none())).await?;
+                journal.write(Record::Cleared { part })?;
+            }
+            return Err(error);
+        }
         journal.write(Record::Restored { part })
     }
 

@@ -89,7 +89,13 @@ pub async fn restore(session: &Session, set: &StoredSet, plan: Plan<'_>) -> Resu
         instance: session.instance().to_owned(),
         set: id.to_string(),
     });
-    past::recover_all(session).await?;
+    if let Err(error) = past::recover_all(session).await {
+        // A disk that is gone must not keep others from being restored to.
+        if past::left_near(&session.dirs, plan.directories()) {
+            return Err(error);
+        }
+        session.reporter.message(Level::Error, None, in_full(&error));
+    }
     // It may have been planned a while ago: the operator was asked since.
     let plan = session.phase(Phase::Plan, plan.again(session)).await?;
     let verified = session
@@ -113,6 +119,10 @@ pub async fn restore(session: &Session, set: &StoredSet, plan: Plan<'_>) -> Resu
     record(session, set, &parts, whole, start.elapsed(), result.as_ref().err()).await;
     let aftercare = result?;
     Ok(Restored { id, parts, aftercare, duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX) })
+}
+
+fn in_full(error: &Error) -> String {
+    error.causes().into_iter().fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Take the steps, with the operator's commands around them if something goes to its original place.

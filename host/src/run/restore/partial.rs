@@ -182,6 +182,11 @@ impl Partial {
         if !name.to_string_lossy().contains(MARK) || !exists(parent)? {
             return Ok(());
         }
+        // What was never made may be where nothing can be: on a read-only file system, under a name that is too long.
+        match std::fs::symlink_metadata(&self.path).map_err(|e| e.kind()) {
+            Err(IoKind::NotFound | IoKind::InvalidFilename) => return Ok(()),
+            _ => {}
+        }
         remove_tree(open(parent)?, name.as_bytes(), control)
             .map(|_| ())
             .map_err(|e| e.within(format!("removing {}", self.path.display())))

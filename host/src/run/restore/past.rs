@@ -1,15 +1,15 @@
 //! Restores that did not come to their end: what they left is removed or brought into its place, and what they completed
 //! is not done again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::partial::Partial;
+use super::partial::{How, Partial};
 use crate::archive::{Control, SetId};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, waiting};
 use crate::run::identity::ProcessId;
 use crate::run::journal::{self, Entry, Journal, Record};
@@ -122,8 +122,12 @@ pub(super) struct Completed {
 
 /// The directories that dead restores of the instance have left.
 pub(super) fn partials(dirs: &StateDirs) -> Vec<PathBuf> {
+    open(dirs).map(|partial| partial.path).collect()
+}
+
+fn open(dirs: &StateDirs) -> impl Iterator<Item = Partial> {
     let open = journals(dirs).into_iter().flat_map(|(_, entries)| parts(&entries)).filter(Begun::is_open);
-    open.filter_map(|begun| Some(begun.partial?.path)).collect()
+    open.filter_map(|begun| begun.partial)
 }
 
 /// The journals of restores that can be read, the oldest first.
@@ -149,14 +153,22 @@ fn journals(dirs: &StateDirs) -> Vec<(PathBuf, Vec<Entry>)> {
 /// # Errors
 /// What could not be removed; it is tried again the next time.
 pub(super) async fn recover_all(session: &Session) -> Result<()> {
+    let mut failures = Vec::new();
     for (path, entries) in journals(&session.dirs) {
         let ended = entries.iter().any(|entry| matches!(entry.record, Record::Ended { .. }));
         let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<SetId>().ok());
         if let (false, Some(id)) = (ended, id) {
-            recover(session, &id, Arc::new(Journal::reopen(&path)?)).await?;
+            failures.extend(recover(session, &id, Arc::new(Journal::reopen(&path)?)).await.err());
         }
     }
-    Ok(())
+    combine(failures).map_or(Ok(()), Err)
+}
+
+/// Whether dead restores have left something in, above or below one of these directories.
+pub(super) fn left_near<'a>(dirs: &StateDirs, mut directories: impl Iterator<Item = &'a Path>) -> bool {
+    let left: Vec<Partial> = open(dirs).collect();
+    let near = |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a);
+    directories.any(|directory| left.iter().any(|left| near(&left.target, directory)))
 }
 
 /// Clean up after a restore that died: children are killed, what is whole comes into its place, the rest is removed.
@@ -200,14 +212,24 @@ pub(super) async fn clean(session: &Session, journal: &Arc<Journal>) -> Result<(
         let what = if settling { format!("{place} to come into its place") } else { format!("{place} to be removed") };
         let work = blocking(move || {
             let control = Control::none();
-            if settling { partial.settle(&changed, &control) } else { partial.clear(&control) }
+            if !settling {
+                return partial.clear(&control).map(|()| None);
+            }
+            match partial.settle(&changed, &control) {
+                Ok(()) => Ok(Some(())),
+                // Something else has its place by now, and none of it is there.
+                Err(error) if error.kind() == ErrorKind::Conflict && partial.how == How::Rename => {
+                    partial.clear(&control).map(|()| None)
+                }
+                Err(error) => Err(error),
+            }
         });
         match waiting(&session.reporter, &what, work).await {
-            Ok(()) if settling => {
+            Ok(Some(())) => {
                 say(Level::Info, &part, format!("restored to {}", begun.to));
                 journal.write(Record::Restored { part })?;
             }
-            Ok(()) => {
+            Ok(None) => {
                 say(Level::Info, &part, format!("{place}, what was restored so far, is removed"));
                 journal.write(Record::Cleared { part })?;
             }

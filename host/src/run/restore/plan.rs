@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -27,6 +28,8 @@ pub struct Plan<'a> {
     pub(super) owners: OwnersBy,
     set: &'a StoredSet,
     accept: Option<String>,
+    /// Also what was completed before.
+    again: bool,
     /// Why it would be refused as things stand.
     refusals: Vec<Error>,
 }
@@ -100,7 +103,6 @@ impl<'a> Plan<'a> {
             return Err(Error::new(ErrorKind::Config, "`--path` does not say of which part")
                 .hint(format!("choose one with --part: {}", names.join(", "))));
         }
-        let completed = if request.again { Vec::new() } else { past::completed(&session.dirs, &set.manifest.id) };
         let mut targets = targets(&records, &request.to)?;
         let mut steps = Vec::new();
         for record in records {
@@ -119,19 +121,12 @@ impl<'a> Plan<'a> {
             };
             let chain = Chain::find(set, record).await?;
             let step = Step { part, record, chain, to, directory };
-            let mut planned = Planned { step, chosen: selected, done: None };
-            planned.done = completed
-                .iter()
-                .find(|done| done.part == planned.part.name() && done.to == planned.place())
-                .filter(|done| planned.directory.as_ref().is_none_or(|path| !done.in_place || path.is_dir()))
-                // What it looked at then may be otherwise now.
-                .filter(|_| planned.chosen.is_none() && !refuses(planned.part))
-                .map(|done| done.at);
-            steps.push(planned);
+            steps.push(Planned { step, chosen: selected, done: None });
         }
         in_order(&mut steps);
-        let mut plan =
-            Self { steps, owners: request.owners, set, accept: request.accept.clone(), refusals: Vec::new() };
+        let (owners, accept) = (request.owners, request.accept.clone());
+        let mut plan = Self { steps, owners, set, accept, again: request.again, refusals: Vec::new() };
+        plan.skip_completed(session);
         plan.refusals = plan.look(session).await;
         Ok(plan)
     }
@@ -141,8 +136,48 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// It is refused.
     pub(super) async fn again(mut self, session: &Session) -> Result<Self> {
+        self.skip_completed(session);
         self.refusals = self.look(session).await;
         self.accepted()
+    }
+
+    /// What an earlier restore has completed is not done again.
+    fn skip_completed(&mut self, session: &Session) {
+        let completed = if self.again { Vec::new() } else { past::completed(&session.dirs, &self.set.manifest.id) };
+        for planned in &mut self.steps {
+            planned.done = completed
+                .iter()
+                .find(|done| done.part == planned.part.name() && done.to == planned.place())
+                .filter(|done| planned.directory.as_ref().is_none_or(|path| !done.in_place || path.is_dir()))
+                // What it looked at then may be otherwise now.
+                .filter(|_| planned.chosen.is_none() && !refuses(planned.part))
+                .map(|done| done.at);
+        }
+    }
+
+    /// The directories that are written to.
+    pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.steps.iter().filter_map(|step| match &step.chosen {
+            Some(chosen) => Some(chosen.into.as_path()),
+            None => step.directory.as_deref(),
+        })
+    }
+
+    /// The first to come would be in the way of the second.
+    fn same_target(&self) -> Option<Error> {
+        let wholes = self.steps.iter().filter(|step| step.chosen.is_none());
+        let mut seen: BTreeMap<&Path, &str> = BTreeMap::new();
+        for (step, directory) in wholes.filter_map(|step| Some((step, step.directory.as_deref()?))) {
+            if let Some(other) = seen.insert(directory, step.part.name()) {
+                let text =
+                    format!("parts `{other}` and `{}` would both go to {}", step.part.name(), directory.display());
+                return Some(
+                    Error::new(ErrorKind::Conflict, text)
+                        .hint("give each a directory of its own with --to PART=TARGET"),
+                );
+            }
+        }
+        None
     }
 
     /// The plan, unless it would be refused.
@@ -172,7 +207,7 @@ impl<'a> Plan<'a> {
     }
 
     async fn look(&self, session: &Session) -> Vec<Error> {
-        let mut refusals = Vec::new();
+        let mut refusals: Vec<Error> = self.same_target().into_iter().collect();
         let left = past::partials(&session.dirs);
         for step in self.steps.iter().filter(|step| step.done.is_none()) {
             if let Some(chosen) = &step.chosen {

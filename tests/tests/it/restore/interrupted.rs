@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
-use bkhost_tests::{Bkhost, Running, listing};
+use bkhost_tests::{Bkhost, Running, application_none, directory_part, listing};
 use rustix::process::Signal;
 
 use super::{backed_up, names};
@@ -105,6 +105,10 @@ fn parts_that_are_whole_are_not_restored_twice() {
     let (bk, id) = backed_up(&["one", "two"]);
     let to = ["one", "two"].map(|part| format!("{part}={}", bk.path(&format!("r-{part}")).display()));
     let restore = ["restore", &id, "--to", &to[0], "--to", &to[1], "--confirm", bk.instance()];
+    let same = format!("two={}", bk.path("r-one").display());
+    bk.run(&["restore", &id, "--to", &to[0], "--to", &same, "--confirm", bk.instance()])
+        .fails(9, &["would both go to"]);
+    assert!(!bk.path("r-one").exists());
     let died = doomed(&bk, &restore, "before:restoring:2").end();
     assert_eq!(died.code, -1, "{died}");
     let first = ["one", "two"].into_iter().find(|part| bk.path(&format!("r-{part}")).exists()).unwrap();
@@ -146,4 +150,35 @@ fn what_others_put_there_meanwhile_stays() {
         bk.run(&restore).fails(9, &["not empty", "theirs"]);
         std::fs::remove_dir_all(&target).unwrap();
     }
+    // It was whole, and about to come into its place, which has been taken. The next restore is not told that it is done.
+    assert_eq!(doomed(&bk, &restore, "after:settling:1").end().code, -1);
+    std::fs::create_dir(&target).unwrap();
+    std::fs::write(target.join("theirs"), "theirs").unwrap();
+    bk.run(&restore).fails(9, &["not empty", "theirs"]);
+    assert_eq!((names(&target), partial(&bk)), (vec!["theirs".to_owned()], Vec::new()));
+    std::fs::remove_file(target.join("theirs")).unwrap();
+    // Where some of it may be in place already, it is gone on with when that is possible. Meanwhile others are restored.
+    assert_eq!(doomed(&bk, &restore, "after:settling:1").end().code, -1);
+    std::fs::write(target.join("file"), "theirs").unwrap();
+    bk.run(&["recover"]).fails(9, &["in the way", "`file`"]);
+    bk.run(&restore).fails(9, &["in the way", "`file`"]);
+    let other = bk.path("other").display().to_string();
+    bk.run(&["restore", &id, "--to", &other, "--confirm", bk.instance()]).ok();
+    assert_eq!(listing(&bk.path("other")), listing(&bk.path("home")));
+    std::fs::remove_file(target.join("file")).unwrap();
+    bk.run(&["recover"]).ok();
+    assert_eq!((listing(&target), partial(&bk)), (listing(&bk.path("home")), Vec::new()));
+}
+
+#[test]
+fn what_comes_into_being_during_a_restore_stays() {
+    let (bk, id) = backed_up(&["home"]);
+    let home = bk.path("home");
+    let intrude = format!("mkdir '{0}' && echo theirs > '{0}/file'", home.display());
+    let before = format!("[restore]\nbefore = [[\"{}\"]]\n", bk.program("intrude", &intrude).display());
+    bk.config(&[&application_none(), &directory_part("home", &home), &before]);
+    std::fs::remove_dir_all(&home).unwrap();
+    bk.run(&["restore", &id, "--confirm", bk.instance()]).fails(9, &["in the way", "`file`"]);
+    assert_eq!((names(&home), partial(&bk)), (vec!["file".to_owned()], Vec::new()));
+    assert!(bk.run(&["recover"]).ok().stdout.contains("nothing"));
 }

@@ -48,5 +48,17 @@ fn what_would_refuse_it_is_told() {
     assert!(planned.stdout.contains("REFUSED as things stand: the target"), "{planned}");
     let plan = bk.run(&["restore", &id, "--plan", "--json"]);
     assert_eq!((plan.code, plan.json()["refusals"][0]["kind"].as_str()), (9, Some("conflict")));
+    std::os::unix::fs::symlink("nowhere", bk.path("link")).unwrap();
+    let link = bk.path("link").display().to_string();
+    bk.run(&["restore", &id, "--to", &link, "--confirm", bk.instance()]).fails(9, &["a symbolic link to nothing"]);
+    // Not known before it is tried; nothing is left of it to be cleaned up.
+    let long = bk.path(&"x".repeat(240)).display().to_string();
+    bk.run(&["restore", &id, "--to", &long, "--confirm", bk.instance()]).fails(1, &["File name too long"]);
+    assert!(bk.run(&["recover"]).ok().stdout.contains("nothing"));
+    // The top of a new file system is as good as empty.
+    std::fs::create_dir_all(bk.path("new/lost+found")).unwrap();
+    let new = bk.path("new").display().to_string();
+    bk.run(&["restore", &id, "--to", &new, "--confirm", bk.instance()]).ok();
+    assert!(bk.path("new/file").exists() && bk.path("new/lost+found").exists());
     bk.run(&["restore", &id, "--plan", "--part", "nonsense"]).fails(13, &["no part `nonsense`"]);
 }
