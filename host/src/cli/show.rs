@@ -22,11 +22,10 @@ pub(super) async fn show(context: &Context, id: &str, keys: &KeyArgs, place: &Pl
         output::json(&set.manifest)?;
     } else {
         let identity = keys.identity.first().cloned();
-        let place = format!("{}/{}/{}", set.store().location(), set.manifest.instance, set.manifest.id);
         blocking(move || {
             let mut records = set.store().records(&set.manifest.instance)?.list;
             records.retain(|record| record.set == set.manifest.id);
-            print(&set, &place, identity.as_deref());
+            print(&set, identity.as_deref());
             let mut own = records.iter().filter(|record| record.kind != RecordKind::Offsite).peekable();
             if own.peek().is_some() {
                 output::line("");
@@ -55,12 +54,22 @@ fn told(record: &Record) {
     output::line(format!("{:<12} {text}", record.kind.name()));
 }
 
-fn print(stored: &StoredSet, place: &str, identity: Option<&Path>) {
+/// The set's directory, and the server that has it, if it is not Amazon's.
+fn place(stored: &StoredSet) -> (String, Option<String>) {
+    let (root, server) = match stored.store().remote() {
+        Some(bucket) => (bucket.url, bucket.endpoint),
+        None => (stored.store().location().to_owned(), None),
+    };
+    (format!("{}/{}/{}", root.trim_end_matches('/'), stored.manifest.instance, stored.manifest.id), server)
+}
+
+fn print(stored: &StoredSet, identity: Option<&Path>) {
     let set = &stored.manifest;
     let field = |name: &str, value: String| output::line(format!("{name:<12} {value}"));
     field("set", set.id.to_string());
     field("instance", set.instance.clone());
-    field("in", place.to_owned());
+    let (place, server) = place(stored);
+    field("in", server.map_or_else(|| place.clone(), |server| format!("{place} at {server}")));
     field("created", format!("{} ({} ago)", set.created, units::age(set.created)));
     field("made by", format!("bkhost {} on {}", set.made_by.bkhost, set.made_by.host));
     field("took", units::human_millis(set.duration_ms));

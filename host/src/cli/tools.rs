@@ -17,9 +17,11 @@ pub(super) fn command(set: &StoredSet, object: &ObjectRecord, at: &str, identity
     let at = quoted(at);
     let mut steps = Vec::new();
     // What lies in a bucket has to come here first.
-    let remote = at.contains("://");
-    if remote {
-        steps.push(format!("aws s3 cp {at} -"));
+    let bucket = set.store().remote();
+    let remote = bucket.is_some();
+    if let Some(bucket) = bucket {
+        let server = bucket.endpoint.map(|url| format!("--endpoint-url {} ", quoted(&url))).unwrap_or_default();
+        steps.push(format!("aws s3 cp {server}--region {} {at} -", quoted(&bucket.region)));
     }
     let from = |command: &str, remote: bool| if remote { command.to_owned() } else { format!("{command} {at}") };
     if encrypted {

@@ -31,6 +31,17 @@ pub(super) trait Sink: Write + Send {
 /// An object that is read: its size, and its bytes from front to back.
 pub(super) type Source = (u64, Box<dyn Read + Send>);
 
+/// Where other tools find what lies in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// `s3://bucket/prefix`, without a `/` at its end.
+    pub url: String,
+    /// The server, if it is not Amazon's.
+    pub endpoint: Option<String>,
+    /// Its region.
+    pub region: String,
+}
+
 /// A place. Paths are relative, of names that were checked, with `/` between them. Everything blocks.
 ///
 /// An error may hold one of ours, with a hint: see [`io::Error::get_ref`].
@@ -77,6 +88,11 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
 
     /// Tries, without leaving anything, whether sets can be written. Gives what is not guaranteed here, in sentences.
     fn probe(&self) -> io::Result<Vec<String>>;
+
+    /// Where other tools find it; none if it is a directory.
+    fn bucket(&self) -> Option<Bucket> {
+        None
+    }
 
     /// The same place, whose waits end when this is fired.
     fn cancelled_by(&self, cancel: &CancellationToken) -> Option<Arc<dyn Backend>>;

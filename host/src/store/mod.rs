@@ -31,6 +31,7 @@ mod s3;
 mod tests;
 mod write;
 
+pub use backend::Bucket;
 pub use delete::Swept;
 pub use in_use::UseMark;
 pub use list::{SetEntry, SetState, StoredSet};

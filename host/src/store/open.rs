@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::backend::{Backend, Entry, EntryKind};
+use super::backend::{Backend, Bucket, Entry, EntryKind};
 use super::error::failed_io;
 use super::local::Local;
 use super::s3::{self, S3};
@@ -121,6 +121,12 @@ impl Store {
     #[must_use]
     pub fn location(&self) -> &str {
         &self.location
+    }
+
+    /// Where other tools find it, if it is a bucket.
+    #[must_use]
+    pub fn remote(&self) -> Option<Bucket> {
+        self.backend.bucket()
     }
 
     /// The bytes that are free for this user; none if that is not known.

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use super::client::Client;
 use super::failure::Failure;
 use super::upload::Upload;
 use super::{CLAIM_PATIENCE, MAX_CLAIM, RELEASED, S3, read};
-use crate::store::backend::{Backend, Entry, Sink, Source};
+use crate::store::backend::{Backend, Bucket, Entry, Sink, Source};
 
 impl Backend for S3 {
     fn entries(&self, dir: &str) -> io::Result<Option<Vec<Entry>>> {
@@ -114,6 +115,13 @@ impl Backend for S3 {
             removed.map(|()| doubts)
         };
         self.wait(probe).map_err(Failure::into_io)
+    }
+
+    fn bucket(&self) -> Option<Bucket> {
+        let Client { place, region, .. } = self.client.as_ref();
+        let url = format!("s3://{}/{}", place.bucket, place.prefix);
+        let url = url.trim_end_matches('/').to_owned();
+        Some(Bucket { url, endpoint: place.endpoint.clone(), region: region.clone() })
     }
 
     fn cancelled_by(&self, cancel: &CancellationToken) -> Option<Arc<dyn Backend>> {
