@@ -302,7 +302,7 @@ impl Note {
             }
             let (Some(parent), Some(name)) = (self.dir.parent(), self.dir.file_name()) else { return Ok(()) };
             let parent = File::open(parent).or_error(ErrorKind::Io, || format!("cannot open {}", parent.display()))?;
-            remove_one_file_system(&parent, name).map_err(|e| e.within(format!("the scratch {shown}")))?;
+            remove_one_file_system(&parent, name, MARK).map_err(|e| e.within(format!("the scratch {shown}")))?;
         }
         match std::fs::remove_file(home.join(NOTE)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

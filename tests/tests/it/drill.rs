@@ -158,6 +158,14 @@ fn checks_see_what_was_restored_and_no_more() {
     configure(&bk, "check = [[\"/nowhere/at-all\"]]");
     bk.run(&["drill"]).fails(6, &["/nowhere/at-all"]);
     assert_eq!(left(&bk.state().join("drill")), [""; 0]);
+    // What cannot be removed now is still known to be ours afterwards.
+    let stubborn = bk.program("stubborn", "chattr +i \"$BKHOST_DRILL_HOME/noise\"");
+    configure(&bk, &format!("check = [[\"{}\"]]", stubborn.display()));
+    bk.run(&["drill"]).fails(1, &["could not remove", "noise"]);
+    sh(&bk.state(), "chattr -i drill/*/home/noise");
+    configure(&bk, "");
+    assert!(bk.run(&["drill"]).ok().stderr.contains("cut short"));
+    assert_eq!(left(&bk.state().join("drill")), [""; 0]);
 }
 
 /// A drill that waits in a check of the operator's until it is told to go on, and what that check says of itself.

@@ -183,9 +183,9 @@ impl Partial {
             return Ok(());
         }
         // What was never made may be where nothing can be: on a read-only file system, under a name that is too long.
-        match std::fs::symlink_metadata(&self.path).map_err(|e| e.kind()) {
-            Err(IoKind::NotFound | IoKind::InvalidFilename) => return Ok(()),
-            _ => {}
+        let found = std::fs::symlink_metadata(&self.path).map_err(|e| e.kind());
+        if matches!(found, Err(IoKind::NotFound | IoKind::InvalidFilename)) {
+            return Ok(());
         }
         remove_tree(open(parent)?, name.as_bytes(), control)
             .map(|_| ())
