@@ -168,6 +168,14 @@ pub struct PartRecord {
     pub warnings: Vec<String>,
 }
 
+impl PartRecord {
+    /// Whether something of it was archived as a stream.
+    #[must_use]
+    pub fn has_streams(&self) -> bool {
+        self.sources.iter().any(|source| source.form == SourceForm::Stream)
+    }
+}
+
 /// What was left out of a part by choice: by its profile and by the operator.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

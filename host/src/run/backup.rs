@@ -392,7 +392,9 @@ impl Run<'_> {
             self.session.reporter.message(Level::Warning, None, warning.clone());
         }
         let mut manifest = self.manifest(version, downtime, skew, warnings, stored);
-        self.session.phase(Phase::Verify, self.look_at_streams(&writers, &mut manifest)).await?;
+        if manifest.parts.iter().any(PartRecord::has_streams) {
+            self.session.phase(Phase::Verify, self.look_at_streams(&writers, &mut manifest)).await?;
+        }
         self.session.phase(Phase::Publish, self.publish(writers, &manifest)).await?;
         // From here on the set exists. A clone that cannot be given back now is a nuisance, not a failed backup.
         let closed = self.session.phase(Phase::Close, self.close(live)).await;

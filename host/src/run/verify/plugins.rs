@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::archive::set::{PartRecord, SourceForm};
+use crate::archive::set::PartRecord;
 use crate::archive::{ExtractOptions, OwnersBy};
 use crate::capability::Witness;
 use crate::error::{Error, ErrorKind, Result};
@@ -126,8 +126,7 @@ pub(in crate::run) async fn ask_of_streams(
         let record = set.manifest.part(part.name());
         part.plugin.verifies()
             && record.is_some_and(|record| {
-                record.sources.iter().any(|source| source.form == SourceForm::Stream)
-                    && !record.objects.iter().any(|object| is_sealed(object, set.keys()))
+                record.has_streams() && !record.objects.iter().any(|object| is_sealed(object, set.keys()))
             })
     };
     let streamed: Vec<&Part> = parts.iter().filter(streamed).collect();
