@@ -272,9 +272,13 @@ impl Opened {
                     })?
                 }
             };
-            let mut failed: Option<Error> = None;
+            let (mut failed, mut doubtful): (Option<Error>, _) = (None, None);
             for store in &stores {
                 match store.open_set(&instance, &id) {
+                    // What was found damaged there may be whole elsewhere.
+                    Ok(set) if stores.len() > 1 && !store.is_listed_proved(&instance, &id).unwrap_or(false) => {
+                        doubtful = doubtful.or(Some(set));
+                    }
                     Ok(set) => return Ok(set),
                     // That one store has not got it is not the news if another one has it damaged.
                     Err(error) if failed.as_ref().is_none_or(|known| known.kind() == ErrorKind::NotFound) => {
@@ -282,6 +286,9 @@ impl Opened {
                     }
                     Err(_) => {}
                 }
+            }
+            if let Some(set) = doubtful {
+                return Ok(set);
             }
             Err(failed.unwrap_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no set {id}"))))
         })

@@ -44,6 +44,7 @@ pub(super) async fn copy(
         output::json(&copied)?;
     } else {
         copied.present.iter().for_each(|id| output::line(format!("set {id} is in {} already", to.location())));
+        copied.pinned.iter().for_each(|id| output::line(format!("set {id} is pinned in {} too", to.location())));
         output::line(format!(
             "{} sets copied from {} to {}, {} sent",
             copied.copied.len(),

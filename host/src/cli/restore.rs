@@ -95,7 +95,7 @@ async fn measured(set: &StoredSet) -> Option<Measured> {
     let whole = |record: &&Record| match record.kind {
         RecordKind::Drill => true,
         RecordKind::Restore => record.detail.get("whole").is_some_and(|whole| *whole == true),
-        RecordKind::Pin | RecordKind::Verify | RecordKind::Offsite | RecordKind::Damaged => false,
+        RecordKind::Pin | RecordKind::Verify | RecordKind::Offsite | RecordKind::Copy | RecordKind::Damaged => false,
     };
     let newest = records.list.iter().filter(|record| record.ok).filter(whole).max_by_key(|record| record.at)?;
     Some((newest.at, newest.duration_ms?))

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use jiff::Timestamp;
+
 use super::args::{KeyArgs, Place};
 use super::context::Context;
 use super::{offsite, output, tools};
 use crate::archive::set::{LockMode, ObjectRole};
 use crate::error::Result;
-use crate::run::{self, OffsiteCopy, blocking};
-use crate::store::{Record, RecordKind, StoredSet};
+use crate::run::{self, OffsiteCopy, ToldThere, blocking};
+use crate::store::{Author, Record, RecordKind, StoredSet};
 use crate::units;
 
 pub(super) async fn show(context: &Context, id: &str, keys: &KeyArgs, place: &Place) -> Result<ExitCode> {
@@ -39,19 +41,35 @@ pub(super) async fn show(context: &Context, id: &str, keys: &KeyArgs, place: &Pl
     Ok(ExitCode::SUCCESS)
 }
 
-/// What happened to the set since it was made.
+/// What happened to the set since it was made, and, if it is a copy, before in the store that it came from.
 fn told(record: &Record) {
-    let mut text = format!("{} ({} ago) by {} on {}", record.at, units::age(record.at), record.by.user, record.by.host);
-    if let Some(took) = record.duration_ms {
+    output::line(format!(
+        "{:<12} {}",
+        record.kind.name(),
+        line(record.at, &record.by, record.duration_ms, record.ok, &record.note)
+    ));
+    for there in ToldThere::of(record) {
+        let what = format!("{} in the store `{}` ", there.kind, there.store);
+        output::line(format!(
+            "{:<12} {what}{}",
+            "",
+            line(there.at, &there.by, there.duration_ms, there.ok, &there.note)
+        ));
+    }
+}
+
+fn line(at: Timestamp, by: &Author, took: Option<u64>, ok: bool, note: &Option<String>) -> String {
+    let mut text = format!("{at} ({} ago) by {} on {}", units::age(at), by.user, by.host);
+    if let Some(took) = took {
         text.push_str(&format!(", took {}", units::human_millis(took)));
     }
-    if !record.ok {
+    if !ok {
         text.push_str(", FAILED");
     }
-    if let Some(note) = &record.note {
+    if let Some(note) = note {
         text.push_str(&format!(": {note}"));
     }
-    output::line(format!("{:<12} {text}", record.kind.name()));
+    text
 }
 
 /// The set's directory, and the server that has it, if it is not Amazon's.

@@ -376,9 +376,7 @@ impl Run<'_> {
         };
         let (skew, mut warnings) = self.skew(live)?;
         let stored = self.session.phase(Phase::Archive, self.archive(live, &writers)).await?;
-        for store in self.stores.required().take(1) {
-            warnings.extend(shrink::refuse(self.session, store, self.id, &stored).await?);
-        }
+        warnings.extend(shrink::refuse(self.session, self.stores, self.id, &stored).await?);
         warnings.extend(stored.iter().flat_map(|part| {
             let changed = part
                 .changed

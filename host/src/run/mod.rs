@@ -60,7 +60,7 @@ pub use cancel::{cancel_other, on_signals};
 pub use chain::Known;
 pub use check::{Found, preflight};
 pub use contents::{Content, contents};
-pub use copy::{Copied, copy};
+pub use copy::{Copied, ToldThere, copy};
 pub use crypto::Crypto;
 pub use drill::{Drilled, DrilledPart, How as DrilledHow, drill};
 pub use dry::{Planned, dry_run};

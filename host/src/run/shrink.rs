@@ -1,14 +1,19 @@
 //! A dump of a few bytes is no backup: a part that is much smaller than it was in the last proved set fails the run.
 //!
-//! Only like is compared with like: a part of the same plugin, archived in full both times, from the same sources. What was small before is not measured: a few bytes more or less mean nothing there.
+//! Only like is compared with like: a part of the same plugin, archived in full both times, from the same sources. What was
+//! small before is not measured: a few bytes more or less mean nothing there.
+//!
+//! The sets of all stores count: one that is new, or was put back to what it held long ago, is no measure by itself.
 
-use super::prune::blocking;
+use std::collections::BTreeMap;
+
 use super::session::Session;
+use super::stores::Stores;
 use crate::archive::SetId;
 use crate::archive::set::{PartRecord, SourceForm, SourceRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, Reporter};
-use crate::store::{SetEntry, Store};
+use crate::store::SetEntry;
 use crate::units::{Percent, human_bytes};
 
 /// Below so many bytes of content nothing is said about bytes.
@@ -16,16 +21,24 @@ const FEW_BYTES: u64 = 1 << 10;
 /// Below so many files and directories nothing is said about their number.
 const FEW_ENTRIES: u64 = 100;
 
-/// Compare what was stored with the last proved set before this one. Gives what the operator should know about the set.
+/// Compare what was stored with the last set before this one that is proved in any of the stores. Gives what the operator
+/// should know about the set.
 ///
 /// # Errors
-/// `Damaged`, with both figures, for a part that is under its share; `Store` if the earlier sets cannot be read.
-pub(super) async fn refuse(session: &Session, store: &Store, id: &SetId, stored: &[PartRecord]) -> Result<Vec<String>> {
-    let sets = {
-        let (store, instance) = (store.clone(), session.instance().to_owned());
-        blocking(move || store.list(&instance)).await?
-    };
-    let earlier: Vec<&SetEntry> = sets.iter().filter(|set| set.id < *id && set.manifest().is_some()).collect();
+/// `Damaged`, with both figures, for a part that is under its share; `Store` if the earlier sets of a store that is required
+/// cannot be read.
+pub(super) async fn refuse(
+    session: &Session,
+    stores: &Stores,
+    id: &SetId,
+    stored: &[PartRecord],
+) -> Result<Vec<String>> {
+    let instance = session.instance().to_owned();
+    let lists = stores.each(move |store| store.list(&instance)).await?;
+    let sets = lists.into_iter().flat_map(|(_, sets)| sets).filter(|set| set.id < *id && set.manifest().is_some());
+    // A set is the same wherever it is proved.
+    let sets: BTreeMap<SetId, SetEntry> = sets.map(|set| (set.id.clone(), set)).collect();
+    let earlier: Vec<&SetEntry> = sets.values().rev().collect();
     let mut small = Vec::new();
     for part in stored {
         let share = share(session, &part.name);

@@ -177,6 +177,14 @@ impl Store {
         Ok(entries)
     }
 
+    /// Whether a set is listed as a proved one, by its objects' sizes and by what was told of it since.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn is_listed_proved(&self, instance: &str, id: &SetId) -> Result<bool> {
+        Ok(self.list(instance)?.iter().any(|set| set.id == *id && set.manifest().is_some()))
+    }
+
     /// A set as it is listed; none if it was removed meanwhile.
     fn entry(&self, instance: &str, id: &SetId) -> Result<Option<SetEntry>> {
         let state = match self.look(instance, id) {

@@ -42,12 +42,15 @@ pub enum RecordKind {
     /// What was captured of a part was copied to another place of its vendor, or could not be (`ok`). One of a copy that is
     /// there outlives the set: it goes with the copy.
     Offsite,
+    /// The set came from another store, and what was told of it there.
+    Copy,
     /// The set cannot be trusted any more, unless a later [`RecordKind::Verify`] finds it whole.
     Damaged,
 }
 
 impl RecordKind {
-    const ALL: [Self; 6] = [Self::Pin, Self::Verify, Self::Drill, Self::Restore, Self::Offsite, Self::Damaged];
+    const ALL: [Self; 7] =
+        [Self::Pin, Self::Verify, Self::Drill, Self::Restore, Self::Offsite, Self::Copy, Self::Damaged];
 
     /// Its name in files.
     #[must_use]
@@ -58,6 +61,7 @@ impl RecordKind {
             Self::Drill => "drill",
             Self::Restore => "restore",
             Self::Offsite => "offsite",
+            Self::Copy => "copy",
             Self::Damaged => "damaged",
         }
     }
@@ -232,12 +236,16 @@ impl SetRecords {
         self.last(RecordKind::Pin)
     }
 
-    /// What says that it is damaged, if nothing later says that it is whole.
+    /// What says that it is damaged, if nothing later says that it is whole. What a plugin says of what was written, which
+    /// names no object, is not refuted by bytes that are as they were written.
     #[must_use]
     pub fn damage(&self) -> Option<&Record> {
         let damage = self.last(RecordKind::Damaged)?;
+        let full = |record: &Record| record.detail.get("depth").is_some_and(|depth| depth == "full");
+        let of_bytes = !full(damage) || damage.detail.get("object").is_some_and(Value::is_string);
         let whole = self.list.iter().filter(|record| record.kind == RecordKind::Verify && record.ok);
-        (!whole.into_iter().any(|record| record.at > damage.at)).then_some(damage)
+        let refuted = whole.into_iter().any(|record| record.at > damage.at && (of_bytes || full(record)));
+        (!refuted).then_some(damage)
     }
 
     /// The newest measured time of restoring all of it, in milliseconds, and by what it was measured.
@@ -518,5 +526,13 @@ mod tests {
         assert!(damaged(vec![at(2, RecordKind::Damaged, false), at(3, RecordKind::Verify, false)]));
         assert!(!damaged(vec![at(2, RecordKind::Damaged, false), at(3, RecordKind::Verify, true)]));
         assert!(damaged(vec![at(2, RecordKind::Damaged, false), at(3, RecordKind::Restore, true)]));
+        // What a plugin found is not refuted by the bytes alone.
+        let told = |object: Value| {
+            at(2, RecordKind::Damaged, false).detail(serde_json::json!({ "depth": "full", "object": object }))
+        };
+        let read = |depth: &str| at(3, RecordKind::Verify, true).detail(serde_json::json!({ "depth": depth }));
+        assert!(damaged(vec![told(Value::Null), read("objects")]));
+        assert!(!damaged(vec![told(Value::Null), read("full")]));
+        assert!(!damaged(vec![told("home.tar.zst".into()), read("objects")]));
     }
 }

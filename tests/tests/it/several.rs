@@ -6,6 +6,7 @@ use std::time::Duration;
 use bkhost_tests::s3::{Bucket, Fault, IMPATIENT, collect};
 use bkhost_tests::{Bkhost, Simulator, application_none, directory_part, listing, noise, until};
 use rustix::process::Signal;
+use serde_json::Value;
 
 /// Larger than two parts of an upload.
 const LARGE: usize = 20 << 20;
@@ -36,6 +37,12 @@ fn configure(bk: &Bkhost, bucket: &Bucket, keys: &str, more: &str) {
 fn here(bk: &Bkhost) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     collect(&bk.path("backups"), &bk.path("backups"), &mut files);
+    files
+}
+
+/// Without what is told of sets beside them.
+fn sets(mut files: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    files.retain(|key, _| !key.contains("/records/"));
     files
 }
 
@@ -173,7 +180,7 @@ fn published_in_one_and_not_in_the_other() {
     let recovered = bk.run(&["recover"]).ok();
     assert!(!recovered.stderr.contains("did not end"), "{recovered}");
     bk.run(&["copy", &id, "--from", "here", "--to", "there"]).ok();
-    assert_eq!(here(&bk), bucket.objects());
+    assert_eq!(here(&bk), sets(bucket.objects()));
     assert_eq!(states(&bk, &id), proved(&["here", "there"]));
 }
 
@@ -192,7 +199,7 @@ fn killed_between_the_two() {
     assert_eq!(states(&bk, &id), proved(&["here"]));
     assert_eq!(bucket.objects(), BTreeMap::new());
     bk.run(&["copy", "latest", "--to", "there"]).ok();
-    assert_eq!(here(&bk), bucket.objects());
+    assert_eq!(here(&bk), sets(bucket.objects()));
     bk.run(&["verify", &id]).ok();
 }
 
@@ -241,7 +248,7 @@ fn sets_are_copied_once_and_never_changed() {
     assert_eq!(states(&bk, &one), proved(&["here", "there"]));
     let copied = bk.run(&["copy", "--all", "--to", "there", "--json"]).ok().json();
     assert_eq!((copied["present"][0].as_str(), copied["copied"][0].as_str()), (Some(&*one), Some(&*two)), "{copied}");
-    assert_eq!((here(&bk), bucket.objects()), (before.clone(), before.clone()));
+    assert_eq!((here(&bk), sets(bucket.objects())), (before.clone(), before.clone()));
     let again = bk.run(&["copy", "--all", "--from", "here", "--to", "there", "--json"]).ok().json();
     assert_eq!((again["copied"].as_array().unwrap().len(), again["bytes"].as_u64()), (0, Some(0)), "{again}");
     bk.run(&["verify", "--all", "--store", "there"]).ok();
@@ -251,6 +258,7 @@ fn sets_are_copied_once_and_never_changed() {
     bk.run(&["copy", &two, "--from", "there", "--to", third.to_str().unwrap()]).ok();
     let mut files = BTreeMap::new();
     collect(&third, &third, &mut files);
+    let files = sets(files);
     assert_eq!(files.len(), 3, "{files:?}");
     assert!(files.iter().all(|(key, hash)| before.get(key) == Some(hash)), "{files:?}");
     bk.run(&["copy", &one, "--from", "here", "--to", "here"]).fails(3, &["two stores", "other than"]);
@@ -280,6 +288,156 @@ fn what_is_not_the_same_is_refused() {
     std::fs::write(&manifest, &other).unwrap();
     copy().fails(9, &["another set of this id"]);
     assert_eq!(std::fs::read(&manifest).unwrap(), other);
+}
+
+/// Two directories, of which the second may be away.
+fn directories(bk: &Bkhost, tables: &str) {
+    let store =
+        |name: &str, keys: &str| format!("[[store]]\nto = \"{}\"\nname = \"{name}\"\n{keys}", bk.path(name).display());
+    let _ = std::fs::create_dir(bk.path("home"));
+    let part = directory_part("home", &bk.path("home"));
+    bk.config_for(&[&application_none(), &part, tables], &[&store("here", ""), &store("there", "required = false\n")]);
+}
+
+/// As `list --json` shows a set in a store.
+fn listed(bk: &Bkhost, store: &str, id: &str) -> Value {
+    let sets = bk.run(&["list", "--json", "--store", store, "--instance", bk.instance()]).ok().json();
+    let set = sets["sets"].as_array().unwrap().iter().find(|set| set["id"] == id);
+    set.unwrap_or_else(|| panic!("{id} is not in {store}: {sets}")).clone()
+}
+
+/// A pin holds wherever the set is. What was found out in one store does not count in another, and stays known; what the
+/// copy itself has read is proved.
+#[test]
+fn what_is_known_of_a_set_when_it_is_copied() {
+    let bk = Bkhost::new();
+    directories(&bk, "");
+    std::fs::write(bk.path("home/noise"), noise(3, 50_000)).unwrap();
+    std::fs::write(bk.path("there"), "no directory: this store is away").unwrap();
+    let (one, two) = (bk.backup_id(), bk.backup_id());
+    let here = ["--store", "here"];
+    bk.run(&[&["verify", &one][..], &here].concat()).ok();
+    bk.run(&[&["drill", &one][..], &here].concat()).ok();
+    bk.run(&[&["keep", &one, "--note", "before the upgrade"][..], &here].concat()).ok();
+    let to = bk.path("restored").display().to_string();
+    bk.run(&["restore", &one, "--to", &to, "--confirm", bk.instance()]).ok();
+    std::fs::remove_file(bk.path("there")).unwrap();
+    std::fs::create_dir(bk.path("there")).unwrap();
+    let copy = |args: &[&str]| bk.run(&[&["copy", "--json"], args].concat());
+    let copied = copy(&["--all", "--from", "here", "--to", "there"]).ok().json();
+    assert_eq!(copied["pinned"], serde_json::json!([&one]), "{copied}");
+    let (there, before) = (listed(&bk, "there", &one), listed(&bk, "here", &one));
+    assert_eq!((&there["proved"], &there["pinned"]), (&before["proved"], &before["pinned"]), "{there}");
+    assert_eq!((&there["verified"]["ok"], &there["verified"]["detail"]["depth"]), (&true.into(), &"objects".into()));
+    assert!(there["verified"]["at"].as_str() > before["verified"]["at"].as_str(), "of the copy itself: {there}");
+    for counts in ["drilled", "restored", "restore-ms"] {
+        assert!(there[counts].is_null() && !before[counts].is_null(), "nobody has done that from there: {there}");
+    }
+    let two_there = listed(&bk, "there", &two);
+    assert_eq!((&two_there["verified"]["ok"], &two_there["pinned"]), (&true.into(), &Value::Null), "{two_there}");
+    let shown = bk.run(&["show", &one, "--store", "there"]).ok().stdout;
+    for told in
+        ["from the store `here`", "verify in the store `here`", "drill in the store `here`", "before the upgrade"]
+    {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
+    // Nothing is told twice, and what is pinned since comes along.
+    let records = || std::fs::read_dir(bk.path("there").join(bk.instance()).join("records")).unwrap().count();
+    let count = records();
+    assert_eq!(copy(&["--all", "--from", "here", "--to", "there"]).ok().json()["pinned"], serde_json::json!([]));
+    assert_eq!(records(), count);
+    bk.run(&[&["keep", &two][..], &here].concat()).ok();
+    let third = bk.backup_id();
+    assert_eq!(copy(&[&two, "--from", "here", "--to", "there"]).ok().json()["pinned"], serde_json::json!([&two]));
+    bk.run(&["prune", "--confirm", bk.instance(), "--keep-last", "1", "--store", "there"]).ok();
+    assert!([&one, &two, &third].iter().all(|id| listed(&bk, "there", id)["state"] == "proved"), "pinned there too");
+    // From there to a third: what is known of the first place stays so.
+    let away = bk.path("third").display().to_string();
+    std::fs::create_dir(&away).unwrap();
+    copy(&[&one, "--from", "there", "--to", &away]).ok();
+    let shown = bk.run(&["show", &one, "--store", &away]).ok().stdout;
+    for told in ["verify in the store `there`", "drill in the store `here`", "restore in the store `here`"] {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
+}
+
+/// What is known to be damaged is not copied, whatever its bytes are now: the copy would look as if nothing were known.
+#[test]
+fn what_was_found_damaged_is_not_copied_and_not_read() {
+    let bk = Bkhost::new();
+    directories(&bk, "");
+    std::fs::write(bk.path("home/noise"), noise(3, 50_000)).unwrap();
+    let (id, other) = (bk.backup_id(), bk.backup_id());
+    let object = bk.path("here").join(bk.instance()).join(&id).join("home.tar.zst");
+    let good = std::fs::read(&object).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 1;
+    std::fs::write(&object, &bad).unwrap();
+    bk.run(&["verify", &id, "--store", "here"]).fails(8, &["home.tar.zst"]);
+    std::fs::write(&object, &good).unwrap();
+    let third = bk.path("third").display().to_string();
+    std::fs::create_dir(&third).unwrap();
+    bk.run(&["copy", &id, "--from", "here", "--to", &third]).fails(8, &["is damaged in store `here`", "home.tar.zst"]);
+    assert!(!bk.path("third").join(bk.instance()).join(&id).exists());
+    // Where it is whole it is read, without being told so.
+    std::fs::write(&object, &bad).unwrap();
+    let to = bk.path("restored").display().to_string();
+    bk.run(&["restore", &id, "--to", &to, "--confirm", bk.instance()]).ok();
+    assert_eq!(listing(&bk.path("restored")), listing(&bk.path("home")));
+    bk.run(&["copy", &id, "--to", &third]).ok();
+    bk.run(&["verify", &id, "--store", &third, "--instance", bk.instance()]).ok();
+    // Where it is damaged nothing is overwritten, and the others are copied all the same.
+    std::fs::remove_dir_all(bk.path("here").join(bk.instance()).join(&other)).unwrap();
+    let copied = bk.run(&["copy", "--all", "--from", "there", "--to", "here"]);
+    copied.fails(8, &["was found damaged", "home.tar.zst", "remove its directory there by hand"]);
+    assert_eq!(listed(&bk, "here", &other)["state"], "proved");
+    std::fs::remove_dir_all(object.parent().unwrap()).unwrap();
+    bk.run(&["copy", "--all", "--from", "there", "--to", "here"]).ok();
+    assert_eq!(states(&bk, &id), proved(&["here", "there"]), "every byte of it was read back");
+}
+
+/// A store that was away has the sets that it has, and loses none of them for those that it has not got.
+#[test]
+fn a_store_that_was_away_keeps_its_own() {
+    let bk = Bkhost::new();
+    directories(&bk, "[retention]\nkeep-last = 1\nkeep-proved-min = 2\n");
+    std::fs::write(bk.path("home/file"), "text").unwrap();
+    let ids = |store: &str| {
+        let sets = bk.run(&["list", "--json", "--store", store]).ok().json();
+        sets["sets"].as_array().unwrap().iter().map(|set| set["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let mut made: Vec<String> = (0..2).map(|_| bk.backup_id()).collect();
+    std::fs::rename(bk.path("there"), bk.path("away")).unwrap();
+    std::fs::write(bk.path("there"), "no directory").unwrap();
+    made.extend((0..2).map(|_| bk.backup_id()));
+    std::fs::remove_file(bk.path("there")).unwrap();
+    std::fs::rename(bk.path("away"), bk.path("there")).unwrap();
+    assert_eq!(
+        (ids("here"), ids("there")),
+        (made[2..].iter().rev().cloned().collect(), made[..2].iter().rev().cloned().collect())
+    );
+    let next = bk.backup_id();
+    assert_eq!((ids("here"), ids("there")), (vec![next.clone(), made[3].clone()], vec![next, made[1].clone()]));
+}
+
+/// How much there was is told by all stores: one that is new, or was put back to what it held long ago, does not hide it.
+#[test]
+fn a_new_store_does_not_hide_how_much_there_was() {
+    let bk = Bkhost::new();
+    directories(&bk, "");
+    let fill = |bytes| std::fs::write(bk.path("home/noise"), noise(3, bytes)).unwrap();
+    fill(200_000);
+    let id = bk.backup_id();
+    std::fs::rename(bk.path("here"), bk.path("lost")).unwrap();
+    fill(20);
+    bk.run(&["run"]).fails(8, &["part `home` has 20 B", &id, "less than 50%"]);
+    // And one that has only old ones is no measure either.
+    std::fs::rename(bk.path("here"), bk.path("empty")).unwrap();
+    std::fs::rename(bk.path("lost"), bk.path("here")).unwrap();
+    bk.run(&["run", "--accept-shrink", "home"]).ok();
+    let newest = bk.list()[0].0.clone();
+    std::fs::remove_dir_all(bk.path("here").join(bk.instance()).join(newest)).unwrap();
+    bk.run(&["run"]).ok();
 }
 
 #[test]

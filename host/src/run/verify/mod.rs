@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::plugins::CheckedByPlugin;
 pub(super) use self::plugins::ask_of_streams;
+pub(super) use self::record::read_back;
 use super::chain::{Chain, Known};
 use super::in_use;
 use super::proof::{content_bytes, is_sealed};
 use super::sealed::reveal;
 use super::session::Session;
 use crate::archive::SetId;
+use crate::archive::set::SetManifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, waiting};
 use crate::store::StoredSet;
@@ -68,6 +70,22 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+impl Verified {
+    fn begun(manifest: &SetManifest, depth: Depth) -> Self {
+        Self {
+            id: manifest.id.clone(),
+            depth,
+            objects: manifest.objects().count() as u64,
+            stored_bytes: manifest.stored_bytes(),
+            entries: 0,
+            bytes: manifest.parts.iter().fold(0, |sum, part| sum.saturating_add(content_bytes(part))),
+            sealed: 0,
+            plugins: Vec::new(),
+            duration_ms: 0,
+        }
+    }
+}
+
 /// How sets are verified.
 pub struct Verification<'a> {
     /// How deep.
@@ -106,17 +124,7 @@ impl Verification<'_> {
 
     async fn look(&self, set: &StoredSet) -> Result<Verified> {
         let manifest = &set.manifest;
-        let mut verified = Verified {
-            id: manifest.id.clone(),
-            depth: self.depth,
-            objects: manifest.objects().count() as u64,
-            stored_bytes: manifest.stored_bytes(),
-            entries: 0,
-            bytes: manifest.parts.iter().fold(0, |sum, part| sum.saturating_add(content_bytes(part))),
-            sealed: 0,
-            plugins: Vec::new(),
-            duration_ms: 0,
-        };
+        let mut verified = Verified::begun(manifest, self.depth);
         let mut chains = Vec::new();
         for part in &manifest.parts {
             chains.push(Chain::find(set, part).await?);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Depth, Verified};
+use crate::archive::set::SetManifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, Reporter};
 use crate::run::prune::blocking;
@@ -21,14 +22,7 @@ pub(super) async fn write(
 ) {
     let id = &set.manifest.id;
     let records = match result {
-        Ok(verified) => {
-            let plugins: Vec<_> = verified.plugins.iter().map(|checked| checked.part.as_str()).collect();
-            let detail = json!({
-                "depth": depth, "objects": verified.objects, "entries": verified.entries, "bytes": verified.bytes,
-                "sealed": verified.sealed, "plugins": plugins,
-            });
-            vec![Record::new(RecordKind::Verify, id).took(took).detail(detail)]
-        }
+        Ok(verified) => vec![whole(verified, took)],
         Err(error) if error.kind() == ErrorKind::Damaged => damaged(set, error, depth, took),
         // Nothing is known of the set.
         Err(_) => return,
@@ -40,6 +34,20 @@ pub(super) async fn write(
         let text = format!("the verification of set {id} could not be recorded in the store: {error}");
         reporter.message(Level::Warning, None, text);
     }
+}
+
+/// The record of a set of which every stored byte was read, here, by what does not only verify.
+pub(in crate::run) fn read_back(manifest: &SetManifest, took: Duration) -> Record {
+    whole(&Verified::begun(manifest, Depth::Objects), took)
+}
+
+fn whole(verified: &Verified, took: Duration) -> Record {
+    let plugins: Vec<_> = verified.plugins.iter().map(|checked| checked.part.as_str()).collect();
+    let detail = json!({
+        "depth": verified.depth, "objects": verified.objects, "entries": verified.entries, "bytes": verified.bytes,
+        "sealed": verified.sealed, "plugins": plugins,
+    });
+    Record::new(RecordKind::Verify, &verified.id).took(took).detail(detail)
 }
 
 fn damaged(set: &StoredSet, error: &Error, depth: Depth, took: Duration) -> Vec<Record> {
