@@ -42,7 +42,7 @@ pub use p4d::P4;
 pub use pgfiles::PgFiles;
 pub use postgres::{Postgres, postgres, postgres_bin};
 pub use proxy::{Call, Fault, Proxy};
-pub use running::{Outcome, Running, tool, until};
+pub use running::{Outcome, Running, cell, tool, until};
 pub use simulator::Simulator;
 pub use sshd::Sshd;
 pub use tree::{listing, noise};

@@ -65,6 +65,17 @@ impl Outcome {
     }
 }
 
+/// What a table that was printed has in this column of the row that begins so.
+#[must_use]
+#[track_caller]
+pub fn cell(table: &str, row: &str, column: &str) -> String {
+    let lines: Vec<&str> = table.lines().collect();
+    let at = lines.iter().position(|line| line.starts_with(row)).unwrap_or_else(|| panic!("no row {row}: {table}"));
+    let header = lines[..at].iter().rev().find(|line| line.contains(column));
+    let begin = header.and_then(|header| header.find(column)).unwrap_or_else(|| panic!("no column {column}: {table}"));
+    lines[at].get(begin..).unwrap_or_default().split("  ").next().unwrap_or_default().trim().to_owned()
+}
+
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { code, stdout, stderr, elapsed } = self;

@@ -102,11 +102,12 @@ fn nobody_knew_where_the_backups_were() {
     let store = bk.path("backups").display().to_string();
     let listed = bk.run(&["list"]).ok().stdout;
     assert!(listed.contains(&store) && listed.contains(bk.instance()), "{listed}");
-    let row = listed.lines().find(|line| line.starts_with(&id)).unwrap();
-    for column in ["SET", "STATE", "AGE", "STORED", "PROVED", "VERIFIED", "DRILLED", "RESTORE", "PARTS"] {
-        assert!(listed.contains(column), "{listed}");
-    }
-    assert!(row.contains("proved") && row.contains(" ago") && row.ends_with("home"), "{listed}");
+    let cell = |column: &str| bkhost_tests::cell(&listed, &id, column);
+    assert_eq!((&*cell("STATE"), &*cell("PARTS"), &*cell("RESTORE")), ("proved", "home", "-"), "{listed}");
+    assert!(
+        cell("STORED").ends_with('B') && cell("AGE").ends_with('s') && cell("PROVED").ends_with(" ago"),
+        "{listed}"
+    );
     assert!(listed.contains("proved: every object was read back"), "how it was proved is told: {listed}");
     bk.run(&["keep", &id, "--note", "before the upgrade"]).ok();
     let to = bk.path("restored").display().to_string();
@@ -150,6 +151,25 @@ fn rejecting() -> (String, Arc<Mutex<usize>>) {
     (address, rejected)
 }
 
+/// A service of dead men's switches: which of its addresses are called.
+fn switches() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let called = Arc::new(Mutex::new(Vec::new()));
+    let calls = Arc::clone(&called);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let request = lines.next().unwrap_or_default();
+            let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+            lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
+            calls.lock().unwrap().push(path);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    (address, called)
+}
+
 /// Row 14 of the table: the mails that told of failures were refused by their server. The call after each success is what is
 /// missed then, and who looks is told that nobody hears.
 #[test]
@@ -158,25 +178,30 @@ fn failure_mails_were_rejected() {
     let bk = Bkhost::new();
     std::fs::create_dir(bk.path("home")).unwrap();
     std::fs::write(bk.path("home/f"), "1").unwrap();
-    // The switch that is called after each success, and only then.
-    let switch =
-        bk.program("switch", &format!("cat >/dev/null; echo \"$BKHOST_OCCASION\" >> '{}'", bk.path("calls").display()));
+    // A switch that is called after each success, and only then; and one that is told more.
+    let (service, called) = switches();
     let prom = bk.path("x.prom");
     let tables = format!(
         "[[notify]]\ntype = \"mail\"\nserver = \"{server}\"\nfrom = \"bkhost@example.org\"\nto = [\"a@example.org\"]\n\
-         [[notify]]\ntype = \"command\"\nname = \"switch\"\non = [\"success\"]\ncommand = [\"{}\"]\n\
+         [[notify]]\ntype = \"ping\"\nname = \"switch\"\nurl = \"{service}/switch\"\n\
+         [[notify]]\ntype = \"ping\"\nname = \"more\"\non = [\"start\", \"success\", \"failure\"]\nurl = \"{service}/more\"\n\
          [metrics]\ntextfile = \"{}\"\n",
-        switch.display(),
         prom.display()
     );
     configure(&bk, "", &tables);
-    let calls = || std::fs::read_to_string(bk.path("calls")).unwrap_or_default();
+    let calls = |of: &str| {
+        let called = called.lock().unwrap();
+        called.iter().filter(|path| path.starts_with(of)).cloned().collect::<Vec<_>>()
+    };
     bk.run(&["run"]).ok();
-    assert_eq!((calls().as_str(), *rejected.lock().unwrap()), ("success\n", 0));
+    assert_eq!((calls("/switch"), *rejected.lock().unwrap()), (vec!["/switch".to_owned()], 0));
+    assert_eq!(calls("/more"), ["/more/start", "/more"]);
     std::fs::remove_file(bk.path("home/f")).unwrap();
-    bk.run(&["run"]).fails(8, &["empty", "the notification on channel `mail` failed"]);
+    let failed = bk.run(&["run"]);
+    assert_eq!(calls("/switch"), ["/switch"], "the switch is not called: it raises the alarm: {failed}");
+    assert_eq!(calls("/more"), ["/more/start", "/more", "/more/start", "/more/fail"], "{failed}");
+    failed.fails(8, &["empty", "the notification on channel `mail` failed"]);
     assert_eq!(*rejected.lock().unwrap(), 1);
-    assert_eq!(calls(), "success\n", "the switch is not called: it raises the alarm");
     let status = bk.run(&["status"]).ok();
     assert!(
         status.stdout.contains("notifications on `mail`: FAILED") && status.stdout.contains("not signed"),

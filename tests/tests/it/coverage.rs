@@ -92,6 +92,11 @@ fn dumps_of_a_few_bytes() {
     let parts = [directory_part("home", &home), directory_part("dump", &dump)].concat();
     let application = bk.application(&simulator, "");
     bk.config(&[&application, &parts]);
+    // Nothing at all, with nothing to compare it with.
+    fill(&dump, 1, 0);
+    bk.run(&["run"]).fails(8, &["part `dump` is empty"]);
+    assert_eq!(bk.stored(), [""; 0]);
+    fill(&dump, 1, 200_000);
     let good = bk.backup_id();
     let refused = |says: &[&str]| {
         bk.run(&["run"]).fails(8, says);

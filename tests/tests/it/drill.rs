@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bkhost_tests::{Bkhost, application_none, directory_part, guests, listing, noise, tool, until, zfs};
+use bkhost_tests::{Bkhost, application_none, cell, directory_part, guests, listing, noise, tool, until, zfs};
 use serde_json::Value;
 
 fn sh(dir: &Path, script: &str) -> String {
@@ -129,6 +129,16 @@ fn the_restore_took_18_hours() {
     assert_eq!(recorded[0]["duration-ms"].as_u64(), Some(took));
     assert_eq!(recorded[0]["set"], id.as_str());
     assert!(recorded[0]["detail"]["parts"][0]["restore-ms"].as_u64().unwrap() <= took);
+    // `list` shows it, and, when there was a restore since, how long that took.
+    let listed = || bk.run(&["list"]).ok().stdout;
+    let shown = cell(&listed(), &id, "RESTORE");
+    assert_ne!(shown, "-");
+    assert_eq!(bk.run(&["list", "--json"]).ok().json()["sets"][0]["restore-ms"].as_u64(), Some(took));
+    let to = bk.path("restored").display().to_string();
+    bk.run(&["restore", &id, "--to", &to, "--confirm", bk.instance()]).ok();
+    let restored = records(&bk, "restore")[0]["duration-ms"].as_u64();
+    assert!(restored.is_some(), "a restore is timed too");
+    assert_eq!(bk.run(&["list", "--json"]).ok().json()["sets"][0]["restore-ms"].as_u64(), restored);
 }
 
 #[test]

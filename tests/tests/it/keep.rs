@@ -48,15 +48,18 @@ fn configure(bk: &Bkhost, retention: &str) {
 /// goes under its minimum.
 #[test]
 fn the_tool_had_deleted_old_backups() {
-    let bk = instance("keep-last = 1");
-    let first = bk.backup_id();
-    // Runs that fail delete nothing, however often.
+    let bk = instance("keep-last = 2");
+    let (old, first) = (bk.backup_id(), bk.backup_id());
+    configure(&bk, "keep-last = 1");
+    // Runs that fail delete nothing, however often: neither what the rules keep nor what they would let go.
     for _ in 0..3 {
         std::fs::remove_file(bk.path("home/f")).unwrap();
         bk.run(&["run"]).fails(8, &["empty"]);
-        assert_eq!(ids(&bk), [first.as_str()]);
+        assert_eq!(ids(&bk), [old.as_str(), first.as_str()]);
         std::fs::write(bk.path("home/f"), "1").unwrap();
     }
+    bk.run(&["prune", "--confirm", bk.instance()]).ok();
+    assert_eq!(ids(&bk), [first.as_str()]);
     // A damaged set is nobody's successor: the old one outlives it.
     configure(&bk, "keep-last = 2");
     let second = bk.backup_id();
@@ -297,6 +300,24 @@ fn the_clean_up_of_a_failed_run_took_good_data() {
         assert!(stored.contains(line), "{line} is gone: {stored}");
     }
     bk.run(&["verify", &good]).ok();
+    // Somebody was quicker, and has a snapshot of the very name that the journal tells: it has not our tag.
+    let real = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .chain(["/usr/sbin".into()])
+        .map(|dir| dir.join("zfs"))
+        .find(|path| path.is_file())
+        .unwrap();
+    let script = format!(
+        "real={}\n[ \"$1\" != snapshot ] || {{ $real snapshot \"${{@: -1}}\"; echo 'dataset already exists' >&2; exit 1; }}\n\
+         exec $real \"$@\"",
+        real.display()
+    );
+    let programs = format!("[part.programs]\nzfs = \"{}\"\n", bk.program("zfs", &script).display());
+    bk.config(&[&application_none(), &zfs.part("data", &[&dataset]), &programs]);
+    let before = zfs.snapshots(&dataset);
+    let failed = bk.run(&["run"]);
+    assert_ne!(failed.code, 0, "{failed}");
+    let theirs: Vec<String> = zfs.snapshots(&dataset).into_iter().filter(|name| !before.contains(name)).collect();
+    assert_eq!(theirs.len(), 1, "theirs stays: {theirs:?}, {failed}");
 }
 
 /// All files, with their content.

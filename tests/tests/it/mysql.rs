@@ -431,17 +431,25 @@ fn a_dump_that_is_cut_off_is_never_published() {
     bk.run(&["run"]).fails(6, &["errno 28", "staging area is full"]);
     assert_eq!(bk.stored(), [""; 0]);
     staging_is_empty(&bk);
-    // Another version, or the tool of another family.
+}
+
+/// Row 4 of what went wrong at GitLab, for MySQL: what an older mysqldump does not know it leaves out, silently.
+#[test]
+fn an_older_mysqldump_than_the_server_is_a_failure_before_the_lock() {
+    let (server, simulator) = (mariadb(), Simulator::start(&[]));
+    let bk = Bkhost::new();
+    server.create(bk.instance(), 10);
+    // Another version, or the tool of another family. It would work, as far as it can tell.
     for (version, says) in [
         ("mysqldump  Ver 10.19 Distrib 10.5.1-MariaDB, for Linux (x86_64)", "older than the server"),
         ("mysqldump  Ver 8.0.36 for Linux on x86_64 (MySQL Community Server - GPL)", "a tool of MySQL"),
     ] {
-        bk.config(&[
-            &application_none(),
-            &part,
-            &programs(&format!("case \"$*\" in *--version) echo '{version}' ;; *) exec mysqldump \"$@\" ;; esac")),
-        ]);
+        let script = format!("case \"$*\" in *--version) echo '{version}' ;; *) exec mysqldump \"$@\" ;; esac");
+        let programs = format!("[part.programs]\nmysqldump = \"{}\"\n", bk.program("fake-dump", &script).display());
+        bk.config(&[&bk.application(&simulator, ""), &server.part("database", &[bk.instance()], ""), &programs]);
         bk.run(&["check"]).fails(6, &[says]);
+        bk.run(&["run"]).fails(6, &[says]);
+        assert_eq!((simulator.count("lock"), bk.stored()), (0, Vec::<String>::new()));
     }
 }
 

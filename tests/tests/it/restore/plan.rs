@@ -9,7 +9,8 @@ fn the_steps_are_printed_and_none_is_taken() {
     let to = [format!("one={one}"), format!("two={two}")];
     let before = names(&bk.path(""));
     let journals = std::fs::read_dir(bk.state().join("runs")).unwrap().count();
-    let args = ["restore", &id, "--to", &to[0], "--to", &to[1], "--plan"];
+    // Even if somebody has confirmed it.
+    let args = ["restore", &id, "--to", &to[0], "--to", &to[1], "--plan", "--confirm", bk.instance()];
     let planned = bk.run(&args).ok();
     // What was captured last comes back first, or the two were captured at once.
     for says in [
