@@ -28,6 +28,9 @@ pub struct Config {
     attach_timeout: u64,
     #[serde(default)]
     pub(crate) restore: Wanted,
+    /// A drill may create volumes.
+    #[serde(default)]
+    pub(crate) drill: bool,
     /// The other place that this instance works for.
     #[serde(default)]
     pub(crate) offsite: Option<Place>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bkhost_sdk::{Error, Result};
+use bkhost_sdk::{Error, Result, config};
 use bkhost_sdk_aws::{Client, Element, Parameters, milliseconds};
 
 use crate::config::{Config, Place};
@@ -197,6 +197,17 @@ impl Ec2 {
 
     fn volumes(&self, call: &Parameters) -> Result<Vec<Volume>> {
         Ok(self.client.list("DescribeVolumes", call, "volumeSet")?.iter().map(Volume::read).collect())
+    }
+
+    /// The ids of the volumes that a drill of this part has made. The tags are compared here too, as those of snapshots are.
+    pub(crate) fn drilled(&self) -> Result<Vec<String>> {
+        let tags =
+            [(owned::INSTANCE, config::instance()), (owned::PART, config::part()), (owned::DRILL, "yes".to_owned())];
+        let filters = tags.iter().map(|(tag, value)| filter(&format!("tag:{tag}"), [value]));
+        let found =
+            self.client.list("DescribeVolumes", &Parameters::new().structures("Filter", filters), "volumeSet")?;
+        let ours = |item: &&Element| tags.iter().all(|(tag, value)| item.tag("tagSet", tag) == Some(value.as_str()));
+        Ok(found.iter().filter(ours).map(|item| item.text("volumeId").to_owned()).collect())
     }
 
     /// Our account's snapshots that all these filters fit.

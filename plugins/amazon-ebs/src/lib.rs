@@ -14,7 +14,7 @@ mod restore;
 mod state;
 mod wait;
 
-use bkhost_sdk::{Archived, Finding, Offsite, Result, Snapshot, Source, Strategy, Verify};
+use bkhost_sdk::{Archived, Drill, Finding, Offsite, Result, Snapshot, Source, Strategy, Verify};
 
 use config::Config;
 use ec2::Ec2;
@@ -90,6 +90,16 @@ impl Verify for AmazonEbs {
     }
 }
 
+impl Drill for AmazonEbs {
+    fn rehearse(&mut self, snapshot: &Snapshot, _: &[Archived]) -> Result<Vec<Finding>> {
+        restore::rehearse(&self.config, &self.ec2, &snapshot.state()?)
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        restore::clear(&self.config, &self.ec2)
+    }
+}
+
 impl Offsite for AmazonEbs {
     fn copy(&mut self, snapshot: &Snapshot) -> Result<Snapshot> {
         offsite::Copying::new(&self.config, &self.ec2)?.copy(snapshot)
@@ -104,7 +114,7 @@ impl Offsite for AmazonEbs {
     }
 }
 
-bkhost_sdk::export!(AmazonEbs: Verify + Offsite);
+bkhost_sdk::export!(AmazonEbs: Verify + Drill + Offsite);
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,8 @@ use crate::state::{Captured, State};
 pub(crate) const INSTANCE: &str = "bkhost:instance";
 pub(crate) const PART: &str = "bkhost:part";
 pub(crate) const RUN: &str = "bkhost:run";
+/// What a drill has made: the only volumes that are ever deleted by their tags.
+pub(crate) const DRILL: &str = "bkhost:drill";
 /// At which place a copy is: what has none is no copy.
 pub(crate) const PLACE: &str = "bkhost:offsite";
 /// What a copy is one of.

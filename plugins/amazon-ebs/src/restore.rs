@@ -5,6 +5,7 @@
 //! - `--to i-…`: at that instance, at the same devices, which have to be free.
 //! - `--to volumes`: they are created, and attached to nothing.
 
+mod drill;
 mod place;
 mod volumes;
 
@@ -19,10 +20,9 @@ use volumes::Made;
 #[cfg(test)]
 pub(crate) use volumes::wanted;
 
+pub(crate) use drill::{clear, rehearse};
+
 pub(crate) fn restore(config: &Config, ec2: &Ec2, state: &State, to: Option<&str>) -> Result<()> {
-    if state.volumes.is_empty() || state.planned {
-        return Err(Error::not_found("the set holds no snapshot of a volume"));
-    }
     complete(ec2, state)?;
     let places = match to {
         Some("volumes") => None,
@@ -42,7 +42,7 @@ pub(crate) fn restore(config: &Config, ec2: &Ec2, state: &State, to: Option<&str
     }
     let zones = zones(config, state, places.as_deref(), ec2.place.as_ref())?;
     let mut made = Vec::new();
-    let outcome = volumes::create(config, ec2, state, &zones, &mut made).and_then(|()| match &places {
+    let outcome = volumes::create(config, ec2, state, &zones, false, &mut made).and_then(|()| match &places {
         Some(places) => attach(config, ec2, places, &made),
         None => Ok(()),
     });
@@ -60,6 +60,9 @@ pub(crate) fn restore(config: &Config, ec2: &Ec2, state: &State, to: Option<&str
 
 /// The snapshots are there, and good to restore from.
 fn complete(ec2: &Ec2, state: &State) -> Result<()> {
+    if state.volumes.is_empty() || state.planned {
+        return Err(Error::not_found("the set holds no snapshot of a volume"));
+    }
     let ids: Vec<String> = state.volumes.iter().map(|captured| captured.snapshot.clone()).collect();
     let shots = ec2.shots_by_id(&ids)?;
     for captured in &state.volumes {

@@ -218,7 +218,7 @@ fn what_a_restored_volume_is_to_be() {
     let part = Part { instance: "i".into(), part: "p".into(), ..Part::default() };
     let wanted = |restore: &str, captured: &Captured| {
         testing::host(part.clone(), Cloud::default(), || {
-            restore::wanted(&config(restore), LABEL, captured, "z").encode()
+            restore::wanted(&config(restore), LABEL, captured, "z", false).encode()
         })
         .0
     };

@@ -15,7 +15,7 @@ mod tests;
 
 use std::time::Duration;
 
-use bkhost_sdk::{Archived, Error, Finding, Offsite, Result, Snapshot, Source, Strategy, Verify};
+use bkhost_sdk::{Archived, Drill, Error, Finding, Offsite, Result, Snapshot, Source, Strategy, Verify};
 use bkhost_sdk_aws::Client;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,8 @@ struct Config {
     timeout_minutes: f64,
     poll_seconds: f64,
     restore: Overrides,
+    #[serde(default)]
+    drill: bool,
     offsite: Option<Place>,
 }
 
@@ -61,6 +63,23 @@ struct State {
     planned: bool,
 }
 
+impl State {
+    /// For a database that is looked at and deleted: alone, out of reach, and not protected.
+    fn throw_away(&mut self) {
+        let instances = self.instance.iter_mut();
+        if let Some(cluster) = &mut self.cluster {
+            (cluster.deletion_protection, cluster.backup_days) = (false, None);
+            cluster.public = cluster.public.map(|_| false);
+            cluster.members.truncate(1);
+        }
+        let members = self.cluster.iter_mut().flat_map(|cluster| &mut cluster.members);
+        for instance in instances.chain(members) {
+            (instance.deletion_protection, instance.multi_az) = (false, false);
+            (instance.public, instance.backup_days) = (instance.public.map(|_| false), None);
+        }
+    }
+}
+
 /// Snapshots of one RDS instance or Aurora cluster.
 struct AmazonRds {
     kind: Kind,
@@ -74,6 +93,8 @@ struct AmazonRds {
     /// How long it may take to be complete.
     complete: Duration,
     overrides: Overrides,
+    /// A drill may make a database.
+    drill: bool,
     /// How the database is set up, looked at before the lock.
     known: Option<State>,
 }
@@ -116,6 +137,7 @@ impl Strategy for AmazonRds {
             point: seconds(config.point_timeout_seconds),
             complete: seconds(config.timeout_minutes * 60.0),
             overrides,
+            drill: config.drill,
             known: None,
         })
     }
@@ -186,6 +208,16 @@ impl Verify for AmazonRds {
     }
 }
 
+impl Drill for AmazonRds {
+    fn rehearse(&mut self, snapshot: &Snapshot, _: &[Archived]) -> Result<Vec<Finding>> {
+        restore::rehearse(self, snapshot)
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        restore::clear(self)
+    }
+}
+
 impl Offsite for AmazonRds {
     fn copy(&mut self, snapshot: &Snapshot) -> Result<Snapshot> {
         offsite::Copying::new(self)?.copy(snapshot)
@@ -200,4 +232,4 @@ impl Offsite for AmazonRds {
     }
 }
 
-bkhost_sdk::export!(AmazonRds: Verify + Offsite);
+bkhost_sdk::export!(AmazonRds: Verify + Drill + Offsite);

@@ -13,6 +13,13 @@ pub(crate) fn snapshot(label: &str, part: &str) -> String {
     if squeezed == whole { squeezed } else { format!("{squeezed}-{:08x}", checksum(&whole)) }
 }
 
+/// The identifier of what a drill of a part restores into; room is left for the numbers of a cluster's instances.
+pub(crate) fn drill(instance: &str, part: &str) -> String {
+    let name = squeeze(&format!("bkhost-drill-{instance}-{part}"));
+    let short: String = name.chars().take(LONGEST - 13).collect();
+    format!("{}-{:08x}", short.trim_end_matches('-'), checksum(&format!("{instance}/{part}")))
+}
+
 fn squeeze(text: &str) -> String {
     let words: Vec<_> = text.split('-').filter(|word| !word.is_empty()).collect();
     words.join("-")
@@ -59,6 +66,24 @@ mod tests {
         }
         let long = snapshot(&format!("bkhost-{}", "x".repeat(57)), &"y".repeat(32));
         assert!(long.len() <= 255);
+    }
+
+    #[test]
+    fn names_of_drills_are_identifiers_and_differ() {
+        let long = "x".repeat(57);
+        let all = [
+            drill("prod", "db"),
+            drill("prod-db", "db"),
+            drill("prod", "db-db"),
+            drill(&long, "a"),
+            drill(&long, "b"),
+            drill("a--b", "c-"),
+        ];
+        for (n, one) in all.iter().enumerate() {
+            assert_eq!(target(one).unwrap(), *one);
+            assert!(member(one, 999).is_ok());
+            assert!(all.iter().skip(n + 1).all(|other| other != one), "{all:?}");
+        }
     }
 
     #[test]

@@ -471,6 +471,60 @@ fn a_failed_restore_leaves_the_old_volumes_attached() {
     assert_ne!(account.at(&account.instance, "/dev/sdg").as_ref(), Some(&account.volumes[1]));
 }
 
+/// A drill creates volumes, looks at them, and leaves none: not when it fails, and not when it is killed.
+#[test]
+fn a_drill_leaves_no_volume() {
+    let account = Account::new(2);
+    let (aws, bk) = (&account.aws, Bkhost::new());
+    bk.config(&[&application_none(), &account.part("home", "")]);
+    let id = account.backup(&bk);
+    let before = account.volume_count();
+    account.run(&bk, &["drill"]).refused(&["drill = true", "[drill] skip"]);
+    bk.config(&[&application_none(), &account.part("home", "drill = true\ntimeout = 5")]);
+    let drilled = account.run(&bk, &["drill", "--json"]).ok().json();
+    assert_eq!((&drilled["ok"], &drilled["id"]), (&true.into(), &id.as_str().into()), "{drilled}");
+    assert_eq!(drilled["parts"][0]["findings"].as_array().unwrap().len(), 2, "{drilled}");
+    assert_eq!((account.volume_count(), aws.calls_of("AttachVolume").len()), (before, 0));
+    // The snapshot became something else; it becomes nothing; the second one becomes nothing.
+    let smaller = Fault::Rewrite(Box::new(|text| {
+        text.replace("<encrypted>true<", "<encrypted>false<").replace("<size>100<", "<size>4<")
+    }));
+    aws.fault(Rule::on("DescribeVolumes", smaller));
+    account.run(&bk, &["drill"]).refused(&["became a volume of 4 GiB"]);
+    aws.heal();
+    aws.states(States::ebs_volumes().then("creating", 1).then("error", 1).forever().only("vol-"));
+    account.run(&bk, &["drill"]).refused(&["is error"]);
+    aws.heal();
+    aws.fault(Rule::on("CreateVolume", Fault::error(400, "VolumeLimitExceeded", "no more")).nth(2));
+    account.run(&bk, &["drill"]).refused(&["VolumeLimitExceeded"]);
+    aws.heal();
+    assert_eq!(account.volume_count(), before);
+
+    // Killed while they are being created. What somebody else has tagged alike is not this part's.
+    aws.states(States::ebs_volumes().then("creating", 1).forever().only("vol-"));
+    let created = aws.calls_of("CreateVolume").len();
+    let mut running = account.start(&bk, &["drill"]);
+    until("volumes are created", Duration::from_secs(30), || aws.calls_of("CreateVolume").len() == created + 2);
+    running.signal(rustix::process::Signal::KILL);
+    running.code();
+    aws.heal();
+    assert_eq!(account.volume_count(), before + 2);
+    let tags = [("bkhost:instance", bk.instance()), ("bkhost:part", "home2"), ("bkhost:drill", "yes")];
+    let mut call =
+        vec![("AvailabilityZone", "us-east-1a"), ("Size", "1"), ("TagSpecification.1.ResourceType", "volume")];
+    let names: Vec<_> = (1..=3)
+        .map(|n| [format!("TagSpecification.1.Tag.{n}.Key"), format!("TagSpecification.1.Tag.{n}.Value")])
+        .collect();
+    for ([key, value], (tag, of)) in names.iter().zip(tags) {
+        call.extend([(key.as_str(), tag), (value.as_str(), of)]);
+    }
+    aws.call("ec2", "CreateVolume", &call);
+    account.run(&bk, &["recover"]).ok();
+    assert_eq!(account.volume_count(), before + 1);
+    account.run(&bk, &["drill"]).ok();
+    assert_eq!(account.volume_count(), before + 1);
+}
+
 #[test]
 fn elsewhere_and_nowhere() {
     let account = Account::new(1);

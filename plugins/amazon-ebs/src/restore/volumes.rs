@@ -25,11 +25,19 @@ pub(super) struct Made {
 }
 
 /// All of them, until each is available.
-pub(super) fn create(config: &Config, ec2: &Ec2, state: &State, zones: &[String], made: &mut Vec<Made>) -> Result<()> {
+pub(super) fn create(
+    config: &Config,
+    ec2: &Ec2,
+    state: &State,
+    zones: &[String],
+    drill: bool,
+    made: &mut Vec<Made>,
+) -> Result<()> {
     // The same token means the same volume: a lost answer does not make a second one.
     let token = RandomState::new().hash_one(&state.label);
     for (n, (captured, zone)) in state.volumes.iter().zip(zones).enumerate() {
-        let call = wanted(config, &state.label, captured, zone).set("ClientToken", format!("bkhost-{token:016x}-{n}"));
+        let call =
+            wanted(config, &state.label, captured, zone, drill).set("ClientToken", format!("bkhost-{token:016x}-{n}"));
         let answer = ec2.client.change_again("CreateVolume", &call)?.unwrap_or_default();
         let volume = answer.text("volumeId").to_owned();
         if volume.is_empty() {
@@ -52,7 +60,7 @@ pub(super) fn create(config: &Config, ec2: &Ec2, state: &State, zones: &[String]
 }
 
 /// As the volume was, where the configuration does not say otherwise.
-pub(crate) fn wanted(config: &Config, label: &str, captured: &Captured, zone: &str) -> Parameters {
+pub(crate) fn wanted(config: &Config, label: &str, captured: &Captured, zone: &str, drill: bool) -> Parameters {
     let restore = &config.restore;
     let was = Some(captured.kind.as_str()).filter(|kind| !kind.is_empty());
     let kind = restore.kind.as_deref().or(was);
@@ -66,6 +74,7 @@ pub(crate) fn wanted(config: &Config, label: &str, captured: &Captured, zone: &s
     // No tag of a run: that is for what a run makes.
     tags.retain(|(key, _)| key != owned::RUN);
     tags.push((FROM.to_owned(), captured.snapshot.clone()));
+    tags.extend(drill.then(|| (owned::DRILL.to_owned(), "yes".to_owned())));
     owned::specification("volume", &tags)
         .set("SnapshotId", &captured.snapshot)
         .set("AvailabilityZone", zone)
@@ -149,22 +158,28 @@ fn until(
 
 /// What a failed restore has created goes.
 pub(super) fn delete(config: &Config, ec2: &Ec2, made: &[Made]) {
-    let deadline = Deadline::after(config.attach_timeout().min(Duration::from_secs(120)));
     for new in made {
-        let mut pauses = pauses();
-        loop {
-            match ec2.client.change_again("DeleteVolume", &Parameters::new().set("VolumeId", &new.volume)) {
-                Ok(_) => break,
-                Err(failure) if failure.is_missing() => break,
-                // It is being created or detached.
-                Err(failure)
-                    if ["VolumeInUse", "IncorrectState"].contains(&failure.code()) && pauses.wait(&deadline) => {}
-                Err(failure) => {
-                    let why = Error::from(failure).message;
-                    warn!("the new volume {} is left, tagged {} = {}: {why}", new.volume, owned::PART, config::part());
-                    break;
-                }
-            }
+        if let Err(error) = remove(config, ec2, &new.volume) {
+            let why = error.message;
+            warn!("the new volume {} is left, tagged {} = {}: {why}", new.volume, owned::PART, config::part());
+        }
+    }
+}
+
+/// Delete a volume that was made here. Idempotent.
+///
+/// # Errors
+/// What EC2 refuses for longer than it may take.
+pub(super) fn remove(config: &Config, ec2: &Ec2, volume: &str) -> Result<()> {
+    let deadline = Deadline::after(config.attach_timeout().min(Duration::from_secs(120)));
+    let mut pauses = pauses();
+    loop {
+        match ec2.client.change_again("DeleteVolume", &Parameters::new().set("VolumeId", volume)) {
+            Ok(_) => return Ok(()),
+            Err(failure) if failure.is_missing() => return Ok(()),
+            // It is being created or detached.
+            Err(failure) if ["VolumeInUse", "IncorrectState"].contains(&failure.code()) && pauses.wait(&deadline) => {}
+            Err(failure) => return Err(failure.into()),
         }
     }
 }

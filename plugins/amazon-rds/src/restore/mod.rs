@@ -10,7 +10,7 @@ mod removal;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use bkhost_sdk::{Error, Result, Snapshot, info, now, progress, warn};
+use bkhost_sdk::{Error, Finding, Result, Snapshot, config, info, now, progress, warn};
 use bkhost_sdk_aws::{Deadline, Element, Parameters};
 
 use crate::kind::Kind;
@@ -23,6 +23,8 @@ pub(crate) use overrides::Overrides;
 const MADE_BY: &str = "bkhost:restore";
 /// The tag that tells the operator where a database comes from.
 const MADE_FROM: &str = "bkhost:restored-from";
+/// The tag that tells of which part a drill has made a database.
+const DRILL: &str = "bkhost:drill";
 /// The most tags that RDS takes.
 const MOST_TAGS: usize = 50;
 /// How long RDS may not know yet what it has just made.
@@ -53,7 +55,9 @@ const FAILED: [&str; 16] = [
 /// One restore.
 struct Job<'a> {
     rds: &'a Rds,
-    overrides: &'a Overrides,
+    overrides: Overrides,
+    /// The part whose restore is rehearsed, if it is.
+    drill: Option<String>,
     /// The snapshot's identifier.
     snapshot: String,
     /// The snapshot as RDS tells it.
@@ -70,9 +74,56 @@ struct Job<'a> {
 pub(crate) fn restore(plugin: &AmazonRds, snapshot: &Snapshot, to: Option<&str>) -> Result<()> {
     let state: State = snapshot.state()?;
     let target = names::target(to.unwrap_or(&state.source))?;
+    make(plugin, snapshot, state, target, None).map(drop)
+}
+
+/// Restore into a throw-away database, and delete it. What it is proved to be is what a restore is.
+pub(crate) fn rehearse(plugin: &AmazonRds, snapshot: &Snapshot) -> Result<Vec<Finding>> {
+    if !plugin.drill {
+        return Err(Error::unsupported("this part does not say that a drill may make a database").hint(
+            "[part.config] drill = true: it is made of the newest proved set, costs what it costs while it exists, and is \
+             deleted again. Or name the part under [drill] skip",
+        ));
+    }
+    let mut state: State = snapshot.state()?;
+    state.throw_away();
+    let (instance, part) = (config::instance(), config::part());
+    let drill = format!("{instance}/{part}");
+    let target = names::drill(&instance, &part);
+    let word = state.kind.names().word;
+    let made = make(plugin, snapshot, state, target.clone(), Some(drill.clone()))?;
+    removal::remove_drilled(&plugin.rds, &drill, &made)?;
+    Ok(vec![Finding::info(
+        format!("snapshot {}", snapshot.id),
+        format!("{word} {target} was restored from it, became available, was what it must be, and is being deleted"),
+    )])
+}
+
+/// Delete what a drill of this part has made, and nothing else.
+pub(crate) fn clear(plugin: &AmazonRds) -> Result<()> {
+    let (instance, part) = (config::instance(), config::part());
+    let target = names::drill(&instance, &part);
+    let mut candidates = vec![(plugin.kind, target.clone())];
+    if plugin.kind == Kind::Cluster {
+        candidates.insert(0, (Kind::Instance, names::member(&target, 1)?));
+    }
+    let going = removal::remove_drilled(&plugin.rds, &format!("{instance}/{part}"), &candidates)?;
+    removal::gone(&plugin.rds, &going)
+}
+
+/// Gives what was made, in the order in which it can be removed.
+fn make(
+    plugin: &AmazonRds,
+    snapshot: &Snapshot,
+    state: State,
+    target: String,
+    drill: Option<String>,
+) -> Result<Vec<(Kind, String)>> {
+    let overrides = plugin.overrides.clone();
     let job = Job {
         rds: &plugin.rds,
-        overrides: &plugin.overrides,
+        overrides: if drill.is_some() { overrides.throw_away() } else { overrides },
+        drill,
         found: usable(plugin, &state, &snapshot.id)?,
         snapshot: snapshot.id.clone(),
         original: target == state.source.to_ascii_lowercase(),
@@ -88,7 +139,7 @@ pub(crate) fn restore(plugin: &AmazonRds, snapshot: &Snapshot, to: Option<&str>)
     match outcome {
         Ok(()) => {
             info!("{} {} is restored and available", state.kind.names().word, job.target);
-            Ok(())
+            Ok(candidates)
         }
         Err(error) => Err(removal::remove(&job, &candidates, error)),
     }
@@ -130,9 +181,10 @@ impl Job<'_> {
 
     /// The tags of what is made: the original's, and ours.
     fn tags(&self, recorded: &[(String, String)]) -> Vec<(String, String)> {
-        let ours = [(MADE_BY, &self.token), (MADE_FROM, &self.snapshot)];
-        let ours = ours.into_iter().map(|(key, value)| (key.to_owned(), value.clone()));
-        recorded.iter().take(MOST_TAGS - ours.len()).cloned().chain(ours).collect()
+        let drill = self.drill.as_ref().map(|drill| (DRILL, drill));
+        let ours = [(MADE_BY, &self.token), (MADE_FROM, &self.snapshot)].into_iter().chain(drill);
+        let ours: Vec<_> = ours.map(|(key, value)| (key.to_owned(), value.clone())).collect();
+        recorded.iter().take(MOST_TAGS.saturating_sub(ours.len())).cloned().chain(ours).collect()
     }
 
     /// Whether this call has made it.

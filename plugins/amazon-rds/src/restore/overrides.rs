@@ -46,6 +46,11 @@ fn take_option<T: Clone>(from: Option<&T>, to: &mut Option<T>) {
 }
 
 impl Overrides {
+    /// For a database that is looked at and deleted: nothing makes it dearer, lets others reach it, or protects it.
+    pub(super) fn throw_away(self) -> Self {
+        Self { multi_az: None, public: None, deletion_protection: None, ..self }
+    }
+
     /// Refuse keys that mean nothing to this kind of database, or contradict each other.
     pub(crate) fn fit(&self, kind: Kind) -> Result<()> {
         let refuse = |key: &str, why: &str| {

@@ -82,6 +82,67 @@ fn a_restore_never_renames_the_live_database_and_a_failed_one_is_no_success() {
     assert_eq!(world.databases(), ["fresh", "live"]);
 }
 
+/// A drill makes a database of its own and leaves none: not when it fails, and not when it is killed.
+#[test]
+fn a_drill_leaves_no_database() {
+    let (world, id) = backed_up();
+    let facts = world.facts("live", &FACTS);
+    world.bk.run(&["drill"]).fails(6, &["drill = true", "[drill] skip"]);
+    let drills = keys("1", "").replacen(QUICK, &format!("{QUICK}\ndrill = true"), 1);
+    world.configure("instance = \"live\"", &drills);
+    let drilled = world.bk.run(&["drill", "--json"]).ok().json();
+    assert_eq!((&drilled["ok"], &drilled["id"]), (&true.into(), &id.as_str().into()), "{drilled}");
+    only_live(&world, &facts);
+    let made = world.aws.calls_of("RestoreDBInstanceFromDBSnapshot");
+    let made = made.last().unwrap();
+    let of = |key: &str| made.get(key).unwrap_or_default().to_owned();
+    let drill = of("DBInstanceIdentifier");
+    assert!(drill.starts_with("bkhost-drill-"), "{drill}");
+    // What is only looked at is not doubled, out of reach, and not protected.
+    assert_eq!([of("MultiAZ"), of("DeletionProtection"), of("DBInstanceClass")], ["false", "false", "db.m6g.large"]);
+
+    world.aws.states(States::db_instances().only(&drill).then("creating", 1).then("incompatible-restore", 4));
+    world.bk.run(&["drill"]).fails(6, &["incompatible-restore"]);
+    only_live(&world, &facts);
+    world.aws.heal();
+
+    world.aws.states(States::db_instances().only(&drill).then("creating", 1).forever());
+    let mut running = bkhost_tests::Running::start(world.bk.command(&["drill"]), false);
+    until("it is made", Duration::from_secs(30), || world.databases().contains(&drill));
+    running.signal(Signal::KILL);
+    running.code();
+    world.aws.heal();
+    assert_eq!(world.databases(), [drill.as_str(), "live"]);
+    world.bk.run(&["recover"]).ok();
+    only_live(&world, &facts);
+
+    // Somebody else's of that name is neither used nor deleted.
+    let theirs =
+        [("DBInstanceIdentifier", drill.as_str()), ("DBInstanceClass", "db.t3.medium"), ("Engine", "postgres")];
+    let more = [("AllocatedStorage", "20"), ("MasterUsername", "admin"), ("MasterUserPassword", "password1")];
+    world.rds("CreateDBInstance", &[&theirs[..], &more].concat());
+    world.bk.run(&["drill"]).fails(9, &[&drill, "exists"]);
+    assert_eq!(world.databases(), [drill.as_str(), "live"]);
+}
+
+/// So does one of a cluster, of which one instance is enough.
+#[test]
+fn a_drill_leaves_no_cluster() {
+    let world = World::new();
+    world.aurora("live");
+    let drills = keys("1", "").replacen(QUICK, &format!("{QUICK}\ndrill = true"), 1);
+    world.configure("cluster = \"live\"", &drills);
+    world.bk.backup_id();
+    let (clusters, databases) = (world.clusters(), world.databases());
+    let since = world.changes().len();
+    world.bk.run(&["drill"]).ok();
+    assert_eq!((world.clusters(), world.databases()), (clusters, databases));
+    let changes = world.changes().split_off(since);
+    let made = changes.iter().filter(|change| change.starts_with("CreateDBInstance")).count();
+    assert_eq!(made, 1, "{changes:?}");
+    assert!(changes.iter().all(|change| change.contains(" bkhost-drill-")), "{changes:?}");
+}
+
 #[test]
 fn a_restore_whose_reply_was_lost_is_found_again() {
     let (world, id) = backed_up();
