@@ -338,6 +338,23 @@ fn one_host_at_a_time() {
 }
 
 /// Row 7: a sync destroyed its copy. Nothing that was published is ever written again.
+/// Row 7: somebody else publishes under the name of a set in the very moment in which it is to be published. Theirs stays.
+#[test]
+fn what_came_in_between_is_not_overwritten() {
+    let (bk, bucket) = world(1000);
+    bucket.spoil("PUT", "manifest.json", 1, Fault::Stall(Duration::from_secs(3)));
+    let run = bk.spawn(&["run"]);
+    until("it is about to be published", Duration::from_secs(60), || bucket.hits() > 0);
+    let objects = bucket.objects();
+    let object = objects.keys().find(|key| key.ends_with("/home.tar.zst")).unwrap();
+    let theirs = bucket.dir().join(object).with_file_name("manifest.json");
+    assert!(!theirs.exists());
+    std::fs::write(&theirs, "theirs").unwrap();
+    let run = run.end();
+    assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "theirs", "{run}");
+    assert_ne!(run.code, 0, "{run}");
+}
+
 #[test]
 fn what_is_published_stays_as_it_is() {
     let (bk, bucket) = world(100_000);

@@ -281,13 +281,18 @@ fn what_is_not_the_same_is_refused() {
     assert!(!third.join(bk.instance()).join(&id).join("manifest.json").exists());
     std::fs::write(&object, &good).unwrap();
     copy().ok();
-    // Another set of this id: nothing of it is touched.
+    // Another set of this id, whole or not: nothing of it is touched, and it does not pass for the same.
     let manifest = third.join(bk.instance()).join(&id).join("manifest.json");
-    let mut other = std::fs::read(&manifest).unwrap();
-    other[100] ^= 1;
-    std::fs::write(&manifest, &other).unwrap();
-    copy().fails(9, &["another set of this id"]);
-    assert_eq!(std::fs::read(&manifest).unwrap(), other);
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let (body, _) = text.split_once("  \"checksum\"").unwrap();
+    let other = body.replacen("\"skew-ms\": 0", "\"skew-ms\": 1", 1);
+    assert_ne!(other, body);
+    let other = format!("{other}  \"checksum\": \"blake3:{}\"\n}}\n", blake3::hash(other.as_bytes()).to_hex());
+    for other in [other.clone(), other.replacen("\"skew-ms\": 1", "\"skew-ms\": 2", 1)] {
+        std::fs::write(&manifest, &other).unwrap();
+        copy().fails(9, &["another set of this id"]);
+        assert_eq!(std::fs::read_to_string(&manifest).unwrap(), other);
+    }
 }
 
 /// Two directories, of which the second may be away.

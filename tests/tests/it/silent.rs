@@ -22,7 +22,7 @@ fn told(outcome: &Outcome, names: &[&str]) {
     assert!(silences.max() < Some(SILENCE), "it was silent: {outcome}");
     let waiting = || events.iter().filter(|event| event["event"] == "waiting");
     for name in names {
-        let since = |event: &&Value| event["elapsed-ms"].as_u64() > Some(0);
+        let since = |event: &&Value| event["millis"].as_u64() > Some(0);
         assert!(
             waiting().filter(since).any(|event| event.to_string().contains(name)),
             "{name} is not named, or not since when: {outcome}"
