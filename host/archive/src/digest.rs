@@ -75,7 +75,7 @@ pub(super) struct HashReader<R> {
     inner: R,
     hasher: blake3::Hasher,
     control: Control,
-    failed: Option<io::ErrorKind>,
+    failed: Option<io::Error>,
 }
 
 impl<R: Read> HashReader<R> {
@@ -91,8 +91,8 @@ impl<R: Read> HashReader<R> {
     }
 
     /// How the store failed, if it did.
-    pub(super) fn failure(&self) -> Option<io::ErrorKind> {
-        self.failed
+    pub(super) fn failure(&self) -> Option<io::Error> {
+        self.failed.as_ref().map(same)
     }
 }
 
@@ -109,10 +109,27 @@ impl<R: Read> Read for HashReader<R> {
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
-                    self.failed = Some(e.kind());
+                    self.failed = Some(same(&e));
                     return Err(e);
                 }
             }
         }
     }
+}
+
+/// The same failure once more: that of the operating system, where there is one below it.
+fn same(error: &io::Error) -> io::Error {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        let io = cause.downcast_ref::<io::Error>();
+        if let Some(code) = io.and_then(io::Error::raw_os_error) {
+            return io::Error::from_raw_os_error(code);
+        }
+        // An error within an I/O error is none of its sources.
+        next = match io.and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
+    }
+    io::Error::new(error.kind(), error.to_string())
 }

@@ -152,6 +152,21 @@ impl Error {
         causes
     }
 
+    /// The facts by their names: where several have the same one, the later ones get a number.
+    fn details_by_name(&self) -> std::collections::BTreeMap<String, &str> {
+        let mut named = std::collections::BTreeMap::new();
+        for (name, value) in self.details() {
+            let mut key = name.clone();
+            let mut n = 1;
+            while named.contains_key(&key) {
+                n += 1;
+                key = format!("{name}-{n}");
+            }
+            named.insert(key, value.as_str());
+        }
+        named
+    }
+
     /// The failure as it is printed with `--json`.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
@@ -160,7 +175,7 @@ impl Error {
             "message": self.message(),
             "causes": self.causes(),
             "hint": self.hint_text(),
-            "details": self.details().iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            "details": self.details_by_name(),
             "exit-code": self.kind().exit_code(),
         })
     }

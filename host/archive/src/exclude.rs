@@ -65,6 +65,15 @@ impl Exclude {
         self.names.matches(OsStr::from_bytes(name), directory) || self.paths.matches(OsStr::from_bytes(path), directory)
     }
 
+    /// Whether what is at this path from the root is left out, or a directory above it.
+    #[must_use]
+    pub fn leaves_out(&self, path: &Path, directory: bool) -> bool {
+        path.ancestors().filter(|above| !above.as_os_str().is_empty()).any(|above| {
+            let name = above.file_name().unwrap_or_default();
+            self.matches(above.as_os_str().as_bytes(), name.as_bytes(), directory || above != path)
+        })
+    }
+
     /// Whether nothing at the top of any tree is left, whatever its name.
     #[must_use]
     pub fn is_everything(&self) -> bool {

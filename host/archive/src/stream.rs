@@ -161,10 +161,10 @@ impl<'a> StreamReader<'a> {
         let read = match raw.finish() {
             Ok(read) => read,
             Err(_) if raw.failure().is_none() => return self.control.check(),
-            Err(e) => return Err(store_failed(&self.expected.file, raw.failure().unwrap_or(e.kind()))),
+            Err(e) => return Err(store_failed(&self.expected.file, raw.failure().unwrap_or(e))),
         };
-        if let Some(kind) = raw.failure() {
-            return Err(store_failed(&self.expected.file, kind));
+        if let Some(why) = raw.failure() {
+            return Err(store_failed(&self.expected.file, why));
         }
         let why = match (compare(&read, &self.expected), trouble) {
             (Some(differs), Some(trouble)) => Some(format!("it cannot be decoded: {trouble} ({differs})")),

@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::{Adhoc, Global, KeyArgs, Place};
 use crate::archive::SetId;
-use crate::archive::set::SetManifest;
+use crate::archive::set::{PartRecord, SetManifest};
 use crate::config::{Config, Flags};
 use crate::error::{Error, ErrorKind, Result};
 use crate::notify::Channels;
 use crate::plugin::{HostOptions, PluginHost, default_search};
 use crate::report::{Level, Reporter, Terms, waiting};
-use crate::run::{Session, StateDirs, blocking, on_signals};
+use crate::run::{self, Session, StateDirs, blocking, on_signals};
 use crate::store::{Store, StoredSet};
 
 /// The flags that hold for every command, and what follows from them.
@@ -172,6 +172,17 @@ impl Context {
         Ok(Opened { store, stores, instance, config, state, reporter: self.reporter() })
     }
 
+    /// [`run::reveal`]. What is found damaged is noted.
+    pub(super) async fn reveal(&self, set: StoredSet) -> Result<StoredSet> {
+        match run::reveal(set.clone()).await {
+            Ok(revealed) => Ok(revealed),
+            Err(error) => {
+                run::note_damage(&self.reporter(), &set, &error).await;
+                Err(error)
+            }
+        }
+    }
+
     /// A store by its name in the configuration, or by its location.
     pub(super) async fn store(&self, config: Option<&Config>, wanted: &str) -> Result<Store> {
         let configured = config.into_iter().flat_map(|config| &config.stores);
@@ -295,7 +306,39 @@ impl Opened {
         .await
     }
 
-    /// The set in every store that has something of it.
+    /// As [`Opened::set`], to read these parts of it (none: all). What else is damaged in it does not matter.
+    pub(super) async fn set_for(&self, id: &str, parts: &[String]) -> Result<StoredSet> {
+        let refused = match self.set(id).await {
+            Err(error) if error.kind() == ErrorKind::Damaged && id != "latest" => error,
+            other => return other,
+        };
+        let (stores, instance, id) = (self.stores.clone(), self.instance.clone(), id.parse::<SetId>()?);
+        let wanted = parts.to_vec();
+        self.asking(move || {
+            let mut whole: Vec<String> = Vec::new();
+            for set in stores.iter().filter_map(|store| store.open_damaged(&instance, &id).ok()) {
+                let amiss = set.amiss()?;
+                let is_whole = |part: &&PartRecord| {
+                    part.objects.iter().all(|object| amiss.iter().all(|amiss| amiss.object != object.file))
+                };
+                let parts = set.manifest.parts.iter().filter(is_whole).map(|part| part.name.clone());
+                whole = parts.collect();
+                if !wanted.is_empty() && wanted.iter().all(|part| whole.contains(part)) {
+                    return Ok(set);
+                }
+            }
+            Err(match whole.as_slice() {
+                [] => refused,
+                whole => refused.hint(format!(
+                    "of its parts these are all there, and can be chosen with --part: {}",
+                    whole.join(", ")
+                )),
+            })
+        })
+        .await
+    }
+
+    /// The set in every store that has something of it. Its manifest is whole; its objects may not be all there.
     pub(super) async fn sets(&self, id: &str) -> Result<Vec<Result<StoredSet>>> {
         let first = self.set(id).await;
         let id = match (&first, id) {
@@ -305,7 +348,7 @@ impl Opened {
         };
         let (stores, instance) = (self.stores.clone(), self.instance.clone());
         let found =
-            self.asking(move || Ok(stores.iter().map(|store| store.open_set(&instance, &id)).collect::<Vec<_>>()));
+            self.asking(move || Ok(stores.iter().map(|store| store.open_damaged(&instance, &id)).collect::<Vec<_>>()));
         let mut found = found.await?;
         found.retain(|set| set.as_ref().err().is_none_or(|error| error.kind() != ErrorKind::NotFound));
         if found.is_empty() { first.map(|set| vec![Ok(set)]) } else { Ok(found) }

@@ -41,7 +41,7 @@ pub(super) async fn drill(
 }
 
 async fn rehearse(context: &Context, opened: &super::context::Opened, id: &str, parts: &[String]) -> Result<Drilled> {
-    let set = run::reveal(opened.set(id).await?).await?;
+    let set = context.reveal(opened.set(id).await?).await?;
     let session = context.session(opened.config_for(&set.manifest)?)?;
     run::drill(&session, &set, parts).await
 }

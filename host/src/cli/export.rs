@@ -21,7 +21,7 @@ const FORMATS: [&str; 6] = [".tar", ".tar.gz", ".tar.zst", ".tar.age", ".tar.gz.
 
 pub(super) async fn export(context: &Context, args: ExportArgs) -> Result<ExitCode> {
     let opened = context.open(&args.place, &args.keys).await?;
-    let set = run::reveal(opened.set(&args.id).await?).await?;
+    let set = context.reveal(opened.set(&args.id).await?).await?;
     let stdout = args.output.as_os_str() == "-";
     let name = if stdout {
         format!("stdout.{}", args.format.as_deref().unwrap_or("tar.gz"))

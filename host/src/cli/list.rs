@@ -70,6 +70,10 @@ fn print(sets: &[SetEntry]) {
         sets.iter().filter_map(SetEntry::manifest).map(|manifest| manifest.proved.how.as_str()).collect();
     hows.iter().for_each(|how| output::line(format!("proved: {how}")));
     for set in sets {
+        // Beside the table: it may be long.
+        if let SetState::Damaged(why) = &set.state {
+            output::line(format!("{} is DAMAGED: {why}", set.id));
+        }
         if let Some(pin) = set.records.pin() {
             let note = pin.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
             let who = format!("{} on {}, {} ago", pin.by.user, pin.by.host, units::age(pin.at));
@@ -83,7 +87,7 @@ fn as_row(set: &SetEntry) -> Vec<String> {
         SetState::Proved(manifest) => (
             format!("{}{}", proved(manifest, &set.needs), pinned(set)),
             [
-                units::age(manifest.created),
+                if manifest.created > Timestamp::now() { "future".to_owned() } else { units::age(manifest.created) },
                 units::human_bytes(manifest.stored_bytes()),
                 units::human_millis(manifest.application.locked_ms.saturating_sub(manifest.application.drain_ms)),
                 ago(manifest.proved.at),
@@ -93,7 +97,7 @@ fn as_row(set: &SetEntry) -> Vec<String> {
                 manifest.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(" "),
             ],
         ),
-        SetState::Damaged(why) => (format!("DAMAGED: {why}{}", pinned(set)), Default::default()),
+        SetState::Damaged(_) => (format!("DAMAGED{}", pinned(set)), Default::default()),
         SetState::Unpublished => ("unpublished".to_owned(), Default::default()),
     };
     let mut row = vec![set.id.to_string(), state];

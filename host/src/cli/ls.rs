@@ -18,7 +18,8 @@ pub(super) async fn ls(
     place: &Place,
 ) -> Result<ExitCode> {
     let opened = context.open(place, keys).await?;
-    let set = run::reveal(opened.set(id).await?).await?;
+    let chosen: Vec<String> = part.map(str::to_owned).into_iter().collect();
+    let set = context.reveal(opened.set_for(id, &chosen).await?).await?;
     let parts = &set.manifest.parts;
     let names = || parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join(", ");
     let part = match (part, parts.as_slice()) {
@@ -48,7 +49,13 @@ pub(super) async fn ls(
         }
     };
     let cancel = context.cancel()?;
-    let count = run::contents(&context.reporter(), &set, part, below, &cancel, print).await?;
+    let count = match run::contents(&context.reporter(), &set, part, below, &cancel, print).await {
+        Ok(count) => count,
+        Err(error) => {
+            run::note_damage(&context.reporter(), &set, &error).await;
+            return Err(error);
+        }
+    };
     if count > 0 {
         return Ok(ExitCode::SUCCESS);
     }

@@ -30,7 +30,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Exit
         }
         (None, id) => {
             let opened = context.open(&args.place, &args.keys).await?;
-            let set = run::reveal(opened.set(id.as_deref().unwrap_or("latest")).await?).await?;
+            let set = context.reveal(opened.set_for(id.as_deref().unwrap_or("latest"), &args.part).await?).await?;
             (opened, set, None)
         }
     };
@@ -61,7 +61,13 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Exit
         accept: args.accept_fingerprint,
         again: args.again,
     };
-    let plan = RestorePlan::make(&session, &set, &parts, &request).await?;
+    let plan = match RestorePlan::make(&session, &set, &parts, &request).await {
+        Ok(plan) => plan,
+        Err(error) => {
+            run::note_damage(&session.reporter, &set, &error).await;
+            return Err(error);
+        }
+    };
     let id = set.manifest.id.to_string();
     let measured = measured(&set).await;
     print(context, &set.manifest.id, &plan, &session.config.restore, measured)?;
@@ -159,7 +165,8 @@ fn print(
         }
     });
     for refusal in plan.refusals() {
-        output::line(format!("     REFUSED as things stand: {refusal}"));
+        let why = refusal.causes().first().map(|cause| format!(": {cause}")).unwrap_or_default();
+        output::line(format!("     REFUSED as things stand: {refusal}{why}"));
     }
     Ok(())
 }

@@ -110,7 +110,8 @@ async fn verify_all(context: &Context, opened: &Opened, verification: &Verificat
             continue;
         }
         // Also one that was found damaged before: it may have been repaired.
-        let result = match opened.set(set.id.as_str()).await {
+        let (store, instance, id) = (opened.store.clone(), opened.instance.clone(), set.id.clone());
+        let result = match opened.asking(move || store.open_damaged(&instance, &id)).await {
             Ok(stored) => one(context, &stored, verification).await,
             Err(error) => Err(error),
         };

@@ -123,6 +123,16 @@ impl Chain {
         self.bases.iter().chain(std::iter::once(&self.last))
     }
 
+    /// Whether this is the part in its own set.
+    pub(super) fn is_last(&self, link: &Link) -> bool {
+        std::ptr::eq(link, &raw const self.last)
+    }
+
+    /// The part in its own set.
+    pub(super) fn last(&self) -> &Link {
+        &self.last
+    }
+
     /// Only those on which it builds, the oldest first.
     pub(super) fn into_bases(self) -> Vec<Link> {
         self.bases

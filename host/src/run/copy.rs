@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::damage;
 use super::in_use;
 use super::lease::Lease;
 use super::lock::InstanceLock;
@@ -26,6 +27,9 @@ use crate::report::{Level, waiting};
 use crate::store::{SetEntry, SetRecords, SetState, SetWriter, Store, StoredSet};
 
 pub use self::told::ToldThere;
+
+/// The store in which something was found, where it was to be copied from.
+const SOURCE: &str = "store";
 
 /// What was copied.
 #[derive(Debug, Default, Serialize)]
@@ -175,6 +179,11 @@ async fn one(way: &Way<'_>, entry: &SetEntry, copied: &mut Copied) -> Result<()>
     };
     let in_use = in_use::read(&session.reporter, &set, "copy").await?;
     let sent = objects(way, &set, &writer).await;
+    if let Err(error) = &sent
+        && error.details().iter().any(|(name, _)| name == SOURCE)
+    {
+        damage::note(&session.reporter, &set, error).await;
+    }
     in_use.end().await;
     copied.bytes = copied.bytes.saturating_add(sent?);
     let manifest = set.manifest.clone();
@@ -220,9 +229,10 @@ fn send(set: &StoredSet, writer: &SetWriter, object: &ObjectRecord, interrupted:
     let hash = hash_of(&mut reader, &mut target, interrupted)?;
     if hash != object.blake3 || reader.len() != object.bytes {
         let text = format!("{} is damaged where it was to be copied from", object.file);
-        return Err(
-            Error::new(ErrorKind::Damaged, text).hint("`bkhost verify` tells more; another store may have it whole")
-        );
+        return Err(Error::new(ErrorKind::Damaged, text)
+            .hint("`bkhost verify` tells more; another store may have it whole")
+            .detail("object", &object.file)
+            .detail(SOURCE, set.store().name()));
     }
     target.finish()?;
     same_bytes(writer.read(&object.file)?, object, interrupted)?;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::part::Part;
 use super::session::Session;
+use crate::archive::Exclude;
 use crate::config::{Config, nearest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Level;
@@ -65,8 +66,26 @@ pub(super) fn kinds_and_paths(session: &Session, parts: &[Part]) -> Result<()> {
             let message = format!("{origin}: `coverage.paths`: {} cannot be found: {e}", path.display());
             Error::new(ErrorKind::Config, message).hint("is its file system mounted, and is the path right?")
         })?;
-        if parts.iter().any(|part| holds(part, &real, &mounts)) {
+        let mut left_out = None;
+        let mut held = parts.iter().filter_map(|part| Some((part, holds(part, &real, &mounts)?)));
+        if held.any(|(part, below)| {
+            let kept = !leaves_out(part, &below, real.is_dir());
+            if !kept {
+                left_out = Some(part);
+            }
+            kept
+        }) {
             continue;
+        }
+        if let Some(part) = left_out {
+            let name = part.name();
+            let text = format!(
+                "{origin}: `coverage.paths`: {} is left out of the part `{name}` by what it excludes",
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::Config, text).hint(format!(
+                "look at `exclude` and `profile` of the part `{name}`, or take it out of `coverage.paths`"
+            )));
         }
         match parts.iter().find(|part| is_elsewhere(part)) {
             Some(part) => {
@@ -88,21 +107,31 @@ pub(super) fn kinds_and_paths(session: &Session, parts: &[Part]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a part backs up what is at this path: as a directory that its plugin reads, or as the dataset or volume that is
-/// mounted there.
-fn holds(part: &Part, real: &Path, mounts: &[Mount]) -> bool {
+/// Where in what a part backs up this path is: below a directory that its plugin reads, or the dataset or volume that is
+/// mounted there. None: it does not back it up.
+fn holds(part: &Part, real: &Path, mounts: &[Mount]) -> Option<PathBuf> {
     let keys =
         part.plugin.manifest().directory.iter().filter_map(|asked| asked.path.as_deref()?.strip_prefix("config."));
-    let mut below = BTreeSet::new();
-    keys.filter_map(|key| value(&part.values, key)).for_each(|value| texts(value, &mut below));
-    if below.iter().filter_map(|text| Path::new(text).canonicalize().ok()).any(|dir| real.starts_with(dir)) {
-        return true;
+    let mut roots = BTreeSet::new();
+    keys.filter_map(|key| value(&part.values, key)).for_each(|value| texts(value, &mut roots));
+    let mut roots = roots.iter().filter_map(|text| Path::new(text).canonicalize().ok());
+    if let Some(below) = roots.find_map(|root| Some(real.strip_prefix(root).ok()?.to_owned())) {
+        return Some(below);
     }
-    let Some(mount) = mount_of(mounts, real) else { return false };
+    let mount = mount_of(mounts, real)?;
     let mut all = BTreeSet::new();
     texts(&part.values, &mut all);
     let with_children = part.values.get("recursive").and_then(Value::as_bool).unwrap_or(false);
-    all.iter().any(|text| mount.is_of(text) || (with_children && mount.is_below(text)))
+    let is_in = all.iter().any(|text| mount.is_of(text) || (with_children && mount.is_below(text)));
+    is_in.then(|| real.strip_prefix(&mount.at).unwrap_or(real).to_owned())
+}
+
+/// Whether the part leaves out what is there: by the host's rules, or by those that its plugin has under the same name.
+fn leaves_out(part: &Part, below: &Path, directory: bool) -> bool {
+    let mut globs = BTreeSet::from_iter(part.settings.excludes());
+    value(&part.values, "exclude").into_iter().for_each(|own| texts(own, &mut globs));
+    // Wrong ones are told by whoever uses them.
+    Exclude::new(globs).is_ok_and(|exclude| exclude.leaves_out(below, directory))
 }
 
 /// Whether a part captures nothing, by its configuration.
@@ -184,7 +213,7 @@ fn value<'a>(config: &'a Value, key: &str) -> Option<&'a Value> {
 }
 
 /// All texts in a value.
-fn texts(value: &Value, into: &mut BTreeSet<String>) {
+pub(super) fn texts(value: &Value, into: &mut BTreeSet<String>) {
     match value {
         Value::String(text) => drop(into.insert(text.clone())),
         Value::Array(list) => list.iter().for_each(|value| texts(value, into)),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::chain::Chain;
+use super::damage;
 use super::in_use;
 use super::proof::{part_objects, watched};
 use super::prune::blocking;
@@ -63,6 +64,9 @@ pub async fn export(
 ) -> Result<Exported> {
     let in_use = in_use::read(reporter, set, EXPORT).await?;
     let exported = write(reporter, set, to, format, cancel).await;
+    if let Err(error) = &exported {
+        damage::note(reporter, set, error).await;
+    }
     in_use.end().await;
     exported
 }

@@ -82,7 +82,9 @@ impl Fingerprint {
         } else if elsewhere {
             differences.push(format!("it was made on the machine {}, and this is {}", made.host, self.host));
         }
-        if set.application.url != self.url {
+        // With a slash at its end it is the same.
+        let plain = |url: &Option<String>| url.as_ref().map(|url| url.trim_end_matches('/').to_owned());
+        if plain(&set.application.url) != plain(&self.url) {
             let shown = |url: &Option<String>| url.clone().unwrap_or_else(|| "none".to_owned());
             differences.push(format!(
                 "its application was {}, and the one configured here is {}",

@@ -149,6 +149,9 @@ impl Health {
         let rpo = self.rpo_ms.map(units::human_millis);
         let newest = match (&self.error, &self.newest) {
             (Some(error), _) => return format!("store {}: CANNOT BE LOOKED INTO: {error}", self.store),
+            (None, None) if self.proved > 0 => {
+                format!("NO PROVED SET but {} from the future, by this machine's clock", self.proved)
+            }
             (None, None) => "NO PROVED SET".to_owned(),
             (None, Some(newest)) => {
                 format!("the newest proved set {} is {} old", newest.id, units::human_millis(newest.age_ms))
@@ -198,6 +201,8 @@ mod tests {
         assert!(!health(&[], None).overdue);
         assert!(health(&[], Some(3600)).overdue);
         assert!(health(&[], Some(3600)).describe().contains("NO PROVED SET: OVERDUE"));
+        let ahead = health(&[entry(1, "2026-01-02T00:00:01Z", 'p')], Some(3600));
+        assert!(ahead.overdue && ahead.describe().contains("NO PROVED SET but 1 from the future"), "{ahead:?}");
         let six_hours = [entry(1, "2026-01-01T18:00:00Z", 'p')];
         assert!(!health(&six_hours, Some(6 * 3600)).overdue);
         assert!(health(&six_hours, Some(6 * 3600 - 1)).overdue);

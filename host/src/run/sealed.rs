@@ -137,7 +137,19 @@ pub fn is_encrypted(set: &StoredSet) -> bool {
 /// An error as a record of a set may tell it: what went wrong may name a file, which an encrypted set does not.
 #[must_use]
 pub(super) fn told(set: &StoredSet, error: &Error) -> String {
-    if is_encrypted(set) { format!("{:?}", error.kind()) } else { error.to_string() }
+    if !is_encrypted(set) {
+        return error
+            .causes()
+            .first()
+            .filter(|_| error.kind() == ErrorKind::Store)
+            .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    }
+    // The objects' names are those of the parts.
+    match (error.kind(), error.details().iter().find(|(name, _)| name == "object")) {
+        (ErrorKind::Damaged, Some((_, object))) => format!("`{object}` is damaged"),
+        (ErrorKind::Store, Some((_, object))) => format!("`{object}` cannot be read"),
+        (kind, _) => format!("{kind:?}"),
+    }
 }
 
 /// A set with everything that was hidden put back. Its keys have to open it.

@@ -76,7 +76,15 @@ impl Store {
         for (name, is_dir) in self.names(instance)? {
             let Some(id) = name.parse::<SetId>().ok().filter(|id| is_dir && id < before) else { continue };
             let dir = set_dir(instance, &id)?;
-            let names = self.names(&dir)?;
+            let names = match self.names(&dir) {
+                Ok(names) => names,
+                Err(e) if e.kind() == ErrorKind::Cancelled => return Err(e),
+                // A set that cannot be looked into is no reason to make no more of them.
+                Err(e) => {
+                    swept.left.push((id, e.message().to_owned()));
+                    continue;
+                }
+            };
             if !is_rest(names.iter().map(|(name, _)| name.as_str())) {
                 continue;
             }

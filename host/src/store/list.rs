@@ -52,6 +52,17 @@ impl SetEntry {
     }
 }
 
+/// An object that is not as the manifest has it, seen without reading it.
+#[derive(Debug)]
+pub struct Amiss {
+    /// Its name.
+    pub object: String,
+    /// It is there, and has another size.
+    pub readable: bool,
+    /// What is wrong with it.
+    pub error: Error,
+}
+
 /// A set that can be read.
 #[derive(Debug, Clone)]
 pub struct StoredSet {
@@ -90,6 +101,14 @@ impl StoredSet {
             ));
         }
         ObjectReader::open(&self.store, &format!("{}/{file}", self.dir))
+    }
+
+    /// The objects that are not there in their sizes, or that are there and should not be.
+    ///
+    /// # Errors
+    /// `Store` if that cannot be found out.
+    pub fn amiss(&self) -> Result<Vec<Amiss>> {
+        Ok(amiss(&self.store.entries(&self.dir)?, &self.manifest).collect())
     }
 
     /// The same set, whose waits for a server end when this is fired.
@@ -223,6 +242,20 @@ impl Store {
         }
     }
 
+    /// As [`Store::open_set`], also if its objects are not all there: its manifest is whole.
+    ///
+    /// # Errors
+    /// As [`Store::open_set`].
+    pub fn open_damaged(&self, instance: &str, id: &SetId) -> Result<StoredSet> {
+        self.open_set(instance, id).or_else(|error| match error.kind() {
+            ErrorKind::Damaged => match self.read_manifest(instance, id) {
+                Ok(manifest) => Ok(StoredSet { store: self.clone(), dir: set_dir(instance, id)?, manifest }),
+                Err(_) => Err(error),
+            },
+            _ => Err(error),
+        })
+    }
+
     /// Whether a set was published here, whatever it is worth now.
     ///
     /// # Errors
@@ -336,27 +369,38 @@ impl Store {
 
 /// Checks that exactly the objects of a manifest are there, in their sizes.
 pub(super) fn check_objects(entries: &[Entry], manifest: &SetManifest) -> Result<()> {
-    manifest.objects().try_for_each(|object| check_object(entries, object))?;
-    for entry in entries.iter().filter(|entry| entry.kind != EntryKind::Directory) {
-        let name = &entry.name;
-        if check_object_name(name).is_ok() && !manifest.objects().any(|object| object.file == *name) {
-            return Err(Error::new(ErrorKind::Damaged, format!("{name} is there, but not in the manifest")));
-        }
-    }
-    Ok(())
+    amiss(entries, manifest).next().map_or(Ok(()), |amiss| Err(amiss.error))
+}
+
+/// What is not as the manifest has it.
+fn amiss(entries: &[Entry], manifest: &SetManifest) -> impl Iterator<Item = Amiss> {
+    let unknown = |name: &str| check_object_name(name).is_ok() && !manifest.objects().any(|object| object.file == name);
+    let others = entries.iter().filter(move |entry| entry.kind != EntryKind::Directory && unknown(&entry.name));
+    let others = others.map(|entry| not_so(&entry.name, "there, but not in the manifest"));
+    manifest.objects().filter_map(|object| object_amiss(entries, object)).chain(others)
 }
 
 /// Checks that an object is there, in its size.
 fn check_object(entries: &[Entry], object: &ObjectRecord) -> Result<()> {
-    let damaged = |what: String| Err(Error::new(ErrorKind::Damaged, what));
-    match entries.iter().find(|entry| entry.name == object.file).map(|entry| entry.kind) {
-        Some(EntryKind::File(bytes)) if bytes == object.bytes => Ok(()),
+    object_amiss(entries, object).map_or(Ok(()), |amiss| Err(amiss.error))
+}
+
+fn object_amiss(entries: &[Entry], object: &ObjectRecord) -> Option<Amiss> {
+    let file = &object.file;
+    match entries.iter().find(|entry| entry.name == *file).map(|entry| entry.kind) {
+        Some(EntryKind::File(bytes)) if bytes == object.bytes => None,
         Some(EntryKind::File(bytes)) => {
-            damaged(format!("{} has {bytes} bytes instead of {}", object.file, object.bytes))
+            let error = Error::new(ErrorKind::Damaged, format!("{file} has {bytes} bytes instead of {}", object.bytes));
+            Some(Amiss { object: file.clone(), readable: true, error: error.detail("object", file) })
         }
-        Some(EntryKind::Directory | EntryKind::Other) => damaged(format!("{} is not a file", object.file)),
-        None => damaged(format!("{} is missing", object.file)),
+        Some(EntryKind::Directory | EntryKind::Other) => Some(not_so(file, "not a file")),
+        None => Some(not_so(file, "missing")),
     }
+}
+
+fn not_so(file: &str, what: &str) -> Amiss {
+    let error = Error::new(ErrorKind::Damaged, format!("{file} is {what}")).detail("object", file);
+    Amiss { object: file.to_owned(), readable: false, error }
 }
 
 /// Whether files of these names are what a run left that did not come to its end. An empty directory: it died before it

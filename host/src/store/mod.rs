@@ -34,7 +34,7 @@ mod write;
 pub use backend::Bucket;
 pub use delete::Swept;
 pub use in_use::UseMark;
-pub use list::{SetEntry, SetState, StoredSet};
+pub use list::{Amiss, SetEntry, SetState, StoredSet};
 pub use object::{ObjectReader, ObjectWriter};
 pub use open::{Store, check_location};
 pub use records::{Author, Record, RecordKind, Records, SetRecords, Skipped};

@@ -73,9 +73,12 @@ pub struct ObjectReader {
 impl ObjectReader {
     pub(super) fn open(store: &Store, path: &str) -> Result<Self> {
         let place = format!("{path} in the store {}", store.location());
-        let source = store.backend.open(path).map_err(|e| failed_io(e, format!("cannot read {place}")))?;
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let failed = |e| failed_io(e, format!("cannot read {place}")).detail("object", name);
+        let source = store.backend.open(path).map_err(failed)?;
         let (len, source) = source.ok_or_else(|| {
             Error::new(ErrorKind::Damaged, format!("{path} is missing in the store {}", store.location()))
+                .detail("object", name)
         })?;
         Ok(Self { place, len, offset: 0, source })
     }

@@ -60,6 +60,13 @@ fn paths_have_to_be_in_some_part() {
     for path in [home.clone(), home.join("deep"), home.join("f0"), bk.path("link/deep")] {
         with(&path).ok();
     }
+    // What a part leaves out is not in it, whoever leaves it out.
+    for leave_out in ["exclude = [\"deep/\"]\n[part.config]", "[part.config]\nexclude = [\"/deep\"]"] {
+        let part = directory_part("home", &home).replace("[part.config]", leave_out);
+        let coverage = format!("[coverage]\npaths = [\"{}\"]\n", home.join("deep").display());
+        bk.config(&[&application_none(), &part, &coverage]);
+        bk.run(&["plan"]).fails(3, &["`coverage.paths`", "deep is left out of the part `home`"]);
+    }
     with(&bk.path("elsewhere")).fails(3, &["`coverage.paths`", "elsewhere is in no part"]);
     with(&bk.path("home2")).fails(3, &["`coverage.paths`", "cannot be found", "mounted"]);
     with(Path::new("/")).fails(3, &["is in no part"]);

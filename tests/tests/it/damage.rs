@@ -71,6 +71,9 @@ fn spoils(len: usize) -> Vec<(String, Spoil)> {
     all
 }
 
+/// In so many of the ways of two archives a file is damaged: the last byte is behind all of them.
+const NAMED: usize = 2 * (11 - 1);
+
 /// Where the sets of an instance are, as files.
 fn sets_of(bk: &Bkhost) -> PathBuf {
     bk.path("backups").join(bk.instance())
@@ -117,17 +120,27 @@ fn spoil_all(
             let what = format!("{object} {what}");
             let state = if seen_at_once { "damaged" } else { "proved" };
             assert_eq!(bk.list()[0], (id.to_owned(), state.to_owned()), "before anybody has read it: {what}");
-            let verified = bk.run(&[&["verify", id], verify].concat());
+            let restore = || {
+                for command in untouched() {
+                    let words: Vec<&str> = command.split(' ').collect();
+                    let restored = bk.run(&[&["restore", id, "--confirm", bk.instance()], words.as_slice()].concat());
+                    assert_eq!(restored.code, 8, "restore of a set with {what}: {restored}");
+                }
+            };
+            // Whoever comes upon it first, it is noted.
+            if n % 2 == 0 {
+                restore();
+                assert_eq!(bk.list()[0].1, "damaged", "a restore came upon it: {what}");
+            }
+            let verified = bk.run(&[&["verify", id, "--json"], verify].concat());
             assert_eq!(verified.code, 8, "verify of a set with {what}: {verified}");
-            assert!(
-                verified.stderr.contains(object.as_str()),
-                "verify does not name what is damaged ({what}): {verified}"
-            );
-            named += usize::from(verified.stderr.contains("noise-"));
-            for command in untouched() {
-                let words: Vec<&str> = command.split(' ').collect();
-                let restored = bk.run(&[&["restore", id, "--confirm", bk.instance()], words.as_slice()].concat());
-                assert_eq!(restored.code, 8, "restore of a set with {what}: {restored}");
+            let details = verified.json()["error"]["details"].clone();
+            assert_eq!(details["object"], object.as_str(), "verify does not name what is damaged ({what}): {verified}");
+            // A part's first entry is the directory itself.
+            let file = details["file"].as_str().unwrap_or_default();
+            named += usize::from(object.contains(".tar.") && (file == "." || file.starts_with("noise-")));
+            if n % 2 == 1 {
+                restore();
             }
             assert_eq!(bk.list()[0], (id.to_owned(), "damaged".to_owned()), "{what}");
             if matches!(spoil, Spoil::Flip(5) | Spoil::Delete) {
@@ -159,7 +172,7 @@ fn every_object_in_every_way() {
     let (objects, named) = spoil_all(&bk, &sets_of(&bk), (&id, &other), &untouched, &[]);
     assert_eq!(objects, ["one.index.jsonl.zst", "one.tar.zst", "two.index.jsonl.zst", "two.tar.zst"]);
     assert!(!one.exists() && !two.exists());
-    assert!(named >= 4, "the damaged file is named where it can be: {named} times");
+    assert_eq!(named, NAMED, "the damaged file is named");
     // All is well again, and the other set never was concerned.
     bk.run(&["verify", "--all"]).ok();
 }
@@ -207,7 +220,8 @@ fn every_object_in_a_bucket_in_every_way() {
     let sets = bucket.dir().join(bk.instance());
     let (objects, named) = spoil_all(&bk, &sets, (&id, &other), &untouched, &[]);
     assert_eq!(objects.len(), 4, "{objects:?}");
-    assert!(named >= 4 && !one.exists() && !two.exists(), "{named}");
+    assert_eq!(named, NAMED);
+    assert!(!one.exists() && !two.exists());
 }
 
 /// The same for streams, and by looking at stored bytes only.
@@ -232,6 +246,58 @@ fn every_stream_in_every_way() {
     let (objects, _) = spoil_all(&bk, &sets_of(&bk), (&id, &other), &untouched, &["--depth", "objects"]);
     assert_eq!(objects.len(), 1, "{objects:?}");
     assert_eq!(zfs.datasets(&to), [""; 0]);
+}
+
+/// One object does not hide another, nor the parts that are whole.
+#[test]
+fn all_that_is_damaged_is_told_and_what_is_whole_restores() {
+    let (bk, id, other) = two_sets();
+    let object = |name: &str| bk.set(&id).join(name);
+    let flip = |name: &str| {
+        let mut bytes = std::fs::read(object(name)).unwrap();
+        bytes[200] ^= 1;
+        std::fs::write(object(name), bytes).unwrap();
+    };
+    let good = std::fs::read(object("one.tar.zst")).unwrap();
+    std::fs::remove_file(object("one.tar.zst")).unwrap();
+    let to = bk.path("r").display().to_string();
+    let restore = |part: &str| bk.run(&["restore", &id, "--part", part, "--to", &to, "--confirm", bk.instance()]);
+    restore("one").fails(8, &["one.tar.zst is missing", "can be chosen with --part: two"]);
+    bk.run(&["ls", &id, "--part", "two"]).ok();
+    restore("two").ok();
+    assert_eq!(listing(&bk.path("two")), listing(&bk.path("r")));
+    std::fs::remove_dir_all(&to).unwrap();
+    flip("one.index.jsonl.zst");
+    flip("two.tar.zst");
+    for depth in ["objects", "full"] {
+        let verified = bk.run(&["verify", &id, "--depth", depth, "--json"]);
+        let told = verified.json()["error"].to_string();
+        assert_eq!(verified.code, 8, "{verified}");
+        for name in ["one.tar.zst", "one.index.jsonl.zst", "two.tar.zst"] {
+            assert!(told.contains(name), "{depth}: {name}: {told}");
+        }
+        assert!(!told.contains("two.index"), "{told}");
+    }
+    restore("two").fails(8, &["two.tar.zst"]);
+    assert!(!Path::new(&to).exists());
+    // The same is found on the way of a copy, an export or a listing.
+    std::fs::write(object("one.tar.zst"), good).unwrap();
+    let elsewhere = bk.path("elsewhere").display().to_string();
+    std::fs::create_dir(&elsewhere).unwrap();
+    let archive = bk.path("one.tar.gz").display().to_string();
+    for args in [
+        &["copy", &id, "--to", &elsewhere][..],
+        &["export", &id, "-o", &archive],
+        &["ls", &id, "--part", "one"],
+        &["restore", &id, "--part", "one", "--path", "noise-1", "--to", &to, "--confirm", bk.instance()],
+    ] {
+        let _ = std::fs::remove_dir_all(sets_of(&bk).join("records"));
+        assert_eq!(bk.list()[0].1, "proved");
+        bk.run(args).fails(8, &["one.index.jsonl.zst"]);
+        assert_eq!(bk.list()[0], (id.clone(), "damaged".to_owned()), "{args:?}");
+        let pruned = bk.run(&["prune", "--keep-last", "1", "--dry-run"]).ok();
+        assert!(pruned.stdout.contains(&format!("stays  {other}  the last proved")), "{args:?}: {pruned}");
+    }
 }
 
 /// How deep it looks decides what it can see, and what it says of it.

@@ -280,6 +280,8 @@ fn what_is_not_the_same_is_refused() {
     copy().fails(8, &["home.tar.zst", "damaged"]);
     assert!(!third.join(bk.instance()).join(&id).join("manifest.json").exists());
     std::fs::write(&object, &good).unwrap();
+    copy().fails(8, &["is damaged in store `here`", "found on", "`bkhost verify`"]);
+    bk.run(&["verify", &id, "--store", "here"]).ok();
     copy().ok();
     // Another set of this id, whole or not: nothing of it is touched, and it does not pass for the same.
     let manifest = third.join(bk.instance()).join(&id).join("manifest.json");

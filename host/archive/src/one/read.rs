@@ -86,7 +86,7 @@ pub fn unpack_one(
     });
     control.check()?;
     match raw.failure() {
-        Some(kind) => Err(Error::new(ErrorKind::Io, format!("cannot read {file}")).because(std::io::Error::from(kind))),
+        Some(why) => Err(Error::new(ErrorKind::Io, format!("cannot read {file}")).because(why)),
         None => result,
     }
 }

@@ -55,9 +55,9 @@ pub fn verify_stored(mut object: impl Read, expected: &ObjectRecord, control: &C
 }
 
 /// The error for a store that could not be read.
-pub(crate) fn store_failed(object: &str, kind: io::ErrorKind) -> Error {
+pub(crate) fn store_failed(object: &str, why: io::Error) -> Error {
     Error::new(ErrorKind::Store, format!("could not read `{object}` from the store"))
-        .because(io::Error::from(kind))
+        .because(why)
         .detail("object", object)
 }
 
@@ -118,7 +118,7 @@ fn finish(reader: &mut HashReader<impl Read>, expected: &ObjectRecord) -> Result
     match reader.finish() {
         Ok(read) => Ok(compare(&read, expected)),
         Err(e) => match reader.failure() {
-            Some(kind) => Err(store_failed(&expected.file, kind)),
+            Some(why) => Err(store_failed(&expected.file, why)),
             None => Err(Error::new(ErrorKind::Cancelled, "stopped before everything was read").because(e)),
         },
     }

@@ -72,7 +72,7 @@ pub fn compare_source(
     let whole = match raw.finish() {
         Ok(read) => compare(&read, objects.index).map_or(Ok(()), |why| Err(damaged(&objects.index.file, None, &why))),
         Err(e) => Err(match raw.failure() {
-            Some(kind) => store_failed(&objects.index.file, kind),
+            Some(why) => store_failed(&objects.index.file, why),
             None => Error::new(ErrorKind::Cancelled, "stopped before everything was compared").because(e),
         }),
     };

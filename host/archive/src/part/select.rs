@@ -69,7 +69,7 @@ fn read_lines(
         Ok(read) => read,
         Err(e) => {
             return Err(match lines.failure() {
-                Some(kind) => store_failed(file, kind),
+                Some(why) => store_failed(file, why),
                 None => Error::new(ErrorKind::Cancelled, "stopped before everything was read").because(e),
             });
         }

@@ -15,12 +15,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Finding, Severity};
 use crate::report::{Level, waiting};
 use crate::run::chain::{Chain, Known};
+use crate::run::damage;
 use crate::run::part::{Part, Purpose};
 use crate::run::patience::patiently;
 use crate::run::prune::blocking;
 use crate::run::scratch::{Scratch, clear_part};
 use crate::run::session::Session;
-use crate::store::StoredSet;
+use crate::store::{Record, StoredSet};
 
 /// How a part is rehearsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -65,7 +66,7 @@ pub struct DrilledPart {
     pub(super) directory: Option<PathBuf>,
     /// What was found damaged in the store.
     #[serde(skip)]
-    pub(super) damaged: Option<Error>,
+    pub(super) damaged: Option<Record>,
 }
 
 /// Rehearse one part. What is wrong with it comes with the result.
@@ -129,9 +130,7 @@ async fn one(
     let chain = Chain::find(set, record).await?;
     // As a restore does, before it touches anything.
     if let Err(error) = chain.prove(&session.reporter, &Known::new(), &session.cancel).await {
-        if error.kind() == ErrorKind::Damaged {
-            done.damaged = Some(Error::new(error.kind(), error.to_string()));
-        }
+        done.damaged = damage::record(set, &error);
         return Err(error);
     }
     let directory = done.how == How::Directory;

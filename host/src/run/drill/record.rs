@@ -35,8 +35,7 @@ pub(super) async fn write(session: &Session, set: &StoredSet, drilled: &Drilled)
     if !drilled.partial {
         record = record.took(Duration::from_millis(drilled.restore_ms));
     }
-    let damaged = drilled.parts.iter().filter_map(|part| part.damaged.as_ref()).next();
-    let damaged = damaged.map(|e| Record::new(RecordKind::Damaged, &drilled.id).failed(sealed::told(set, e)));
+    let damaged = drilled.parts.iter().find_map(|part| part.damaged.clone());
     let (store, instance) = (set.store().clone(), session.instance().to_owned());
     let written = blocking(move || {
         store.record(&instance, &record)?;

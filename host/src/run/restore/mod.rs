@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use self::going::Going;
 use super::chain::Known;
+use super::damage;
 use super::lock::InstanceLock;
 use super::prune::blocking;
 use super::session::Session;
@@ -113,6 +114,9 @@ pub async fn restore(session: &Session, set: &StoredSet, plan: Plan<'_>) -> Resu
         Ok(()) => session.phase(Phase::Restore, taken(session, &run, &id, &plan)).await,
         Err(error) => Err(error),
     };
+    if let Err(error) = &result {
+        damage::note(&session.reporter, set, error).await;
+    }
     let parts: Vec<_> = plan.steps.iter().map(|step| (step.part.name().to_owned(), step.to.clone())).collect();
     let whole = plan.steps.iter().all(|step| step.done.is_none() && step.chosen.is_none())
         && parts.len() == set.manifest.parts.len();

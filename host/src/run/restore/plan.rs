@@ -1,8 +1,8 @@
 //! What a restore will do, before it does it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -17,6 +17,7 @@ use crate::capability::manifest::RestoreTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::waiting;
 use crate::run::chain::Chain;
+use crate::run::coverage;
 use crate::run::fingerprint::Fingerprint;
 use crate::run::part::{Part, Purpose};
 use crate::run::session::Session;
@@ -41,6 +42,8 @@ pub(super) struct Planned<'a> {
     pub(super) chosen: Option<Chosen>,
     /// An earlier restore has completed it.
     pub(super) done: Option<Timestamp>,
+    /// It goes where it came from, also if that was typed.
+    original: bool,
 }
 
 impl<'a> Deref for Planned<'a> {
@@ -121,7 +124,8 @@ impl<'a> Plan<'a> {
             };
             let chain = Chain::find(set, record).await?;
             let step = Step { part, record, chain, to, directory };
-            steps.push(Planned { step, chosen: selected, done: None });
+            let original = is_original(&step, selected.as_ref());
+            steps.push(Planned { step, chosen: selected, done: None, original });
         }
         in_order(&mut steps);
         let (owners, accept) = (request.owners, request.accept.clone());
@@ -163,23 +167,6 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// The first to come would be in the way of the second.
-    fn same_target(&self) -> Option<Error> {
-        let wholes = self.steps.iter().filter(|step| step.chosen.is_none());
-        let mut seen: BTreeMap<&Path, &str> = BTreeMap::new();
-        for (step, directory) in wholes.filter_map(|step| Some((step, step.directory.as_deref()?))) {
-            if let Some(other) = seen.insert(directory, step.part.name()) {
-                let text =
-                    format!("parts `{other}` and `{}` would both go to {}", step.part.name(), directory.display());
-                return Some(
-                    Error::new(ErrorKind::Conflict, text)
-                        .hint("give each a directory of its own with --to PART=TARGET"),
-                );
-            }
-        }
-        None
-    }
-
     /// The plan, unless it would be refused.
     ///
     /// # Errors
@@ -203,7 +190,23 @@ impl<'a> Plan<'a> {
     /// Whether something goes where it came from.
     #[must_use]
     pub fn to_original(&self) -> bool {
-        self.steps.iter().any(|step| step.done.is_none() && step.to.is_none())
+        self.steps.iter().any(|step| step.done.is_none() && step.original)
+    }
+
+    /// Two parts would go into one directory: the first to come would be in the way of the second, or mixed with it.
+    fn same_target(&self) -> Option<Error> {
+        let wholes = self.steps.iter().filter(|step| step.chosen.is_none());
+        let mut seen: BTreeMap<PathBuf, &str> = BTreeMap::new();
+        for (step, directory) in wholes.filter_map(|step| Some((step, step.directory.as_deref()?))) {
+            if let Some(other) = seen.insert(resolved(directory), step.part.name()) {
+                let text = format!("parts `{other}` and `{}` would both go to {}", step.part.name(), step.place());
+                return Some(
+                    Error::new(ErrorKind::Conflict, text)
+                        .hint("give each part a target of its own: --to PART=TARGET, or choose one with --part"),
+                );
+            }
+        }
+        None
     }
 
     async fn look(&self, session: &Session) -> Vec<Error> {
@@ -218,7 +221,7 @@ impl<'a> Plan<'a> {
         }
         if self.to_original() {
             let mut here = Fingerprint::here(session);
-            for step in self.steps.iter().filter(|step| step.done.is_none() && step.to.is_none()) {
+            for step in self.steps.iter().filter(|step| step.done.is_none() && step.original) {
                 match system(session, step).await {
                     Ok(Some((then, now))) if then != now => here.other_system(step.part.name(), &then, &now),
                     Ok(_) => {}
@@ -237,6 +240,32 @@ impl<'a> Plan<'a> {
         }
         refusals
     }
+}
+
+/// Whether a step goes where it came from: nobody named another place, or what was named is that place, or is in it.
+fn is_original(step: &Step<'_>, chosen: Option<&Chosen>) -> bool {
+    let Some(to) = &step.to else { return true };
+    let directory = chosen.map(|chosen| &chosen.into).or(step.directory.as_ref());
+    match (directory, step.part.original_directory()) {
+        (Some(directory), Some(original)) => resolved(directory).starts_with(resolved(Path::new(&original))),
+        (Some(_), None) => false,
+        // As `datasets = ["tank/home"]`, or as `database = "app"` for `database=app`.
+        (None, _) => {
+            let values = &step.part.values;
+            let named = |pair: &str| {
+                pair.split_once('=').is_some_and(|(key, value)| values.get(key).is_some_and(|own| *own == value))
+            };
+            let mut texts = BTreeSet::new();
+            coverage::texts(values, &mut texts);
+            texts.contains(to.as_str()) || to.split(',').all(named)
+        }
+    }
+}
+
+/// A path without symbolic links and dots, as far as it is there.
+fn resolved(path: &Path) -> PathBuf {
+    let there = path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
+    there.map_or_else(|| path.to_owned(), |(above, rest)| above.join(rest))
 }
 
 /// The identifiers of the system that a part was made of, and of the one that it would be restored to.
@@ -307,7 +336,7 @@ fn planned(step: &Planned<'_>) -> PlannedStep {
         part: step.part.name().to_owned(),
         plugin: step.part.plugin.name().to_owned(),
         to: step.place(),
-        original: step.to.is_none(),
+        original: step.original,
         held: objects.is_empty().then(|| step.record.snapshot.id.clone()),
         bytes: match &step.chosen {
             Some(chosen) => chosen.selection.bytes,

@@ -1,5 +1,6 @@
 //! Verifying what is stored, as deep as is asked for.
 
+mod absent;
 mod objects;
 mod plugins;
 mod record;
@@ -16,13 +17,14 @@ pub(super) use self::record::read_back;
 use super::chain::{Chain, Known};
 use super::in_use;
 use super::proof::{content_bytes, is_sealed};
+use super::prune::blocking;
 use super::sealed::reveal;
 use super::session::Session;
 use crate::archive::SetId;
 use crate::archive::set::SetManifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, waiting};
-use crate::store::StoredSet;
+use crate::store::{Amiss, StoredSet};
 
 /// So many parts or objects are read at once, if there are processors for it.
 const AT_ONCE: usize = 4;
@@ -125,16 +127,31 @@ impl Verification<'_> {
     async fn look(&self, set: &StoredSet) -> Result<Verified> {
         let manifest = &set.manifest;
         let mut verified = Verified::begun(manifest, self.depth);
-        let mut chains = Vec::new();
+        let looked = set.clone();
+        let amiss = blocking(move || looked.amiss()).await?;
+        let (mut chains, mut broken) = (Vec::new(), Vec::new());
         for part in &manifest.parts {
-            chains.push(Chain::find(set, part).await?);
+            match Chain::find(set, part).await {
+                Ok(chain) => chains.push(chain),
+                Err(error) if error.kind() == ErrorKind::Damaged => broken.push(Err(error)),
+                Err(error) => return Err(error),
+            }
         }
         let what = format!("set {} to be verified", manifest.id);
+        let found = match self.depth {
+            Depth::Quick => Vec::new(),
+            Depth::Objects => waiting(&self.reporter, &what, objects::read(self, &chains, &amiss)).await,
+            Depth::Full => waiting(&self.reporter, &what, self.files(&chains, &amiss)).await,
+        };
+        // What was read tells more of an object than its size.
+        let told = |amiss: &Amiss| found.iter().any(|found| found.as_ref().is_err_and(|e| names(e, &amiss.object)));
+        let rest: Vec<Amiss> = amiss.into_iter().filter(|amiss| !told(amiss)).collect();
+        let within = |amiss: Amiss| Err(amiss.error.within(format!("the set {} is damaged", manifest.id)));
+        let entries = all(found.into_iter().chain(rest.into_iter().map(within)).chain(broken).collect())?;
         match self.depth {
-            Depth::Quick => {}
-            Depth::Objects => waiting(&self.reporter, &what, objects::read(self, &chains)).await?,
+            Depth::Quick | Depth::Objects => {}
             Depth::Full => {
-                verified.entries = waiting(&self.reporter, &what, self.files(&chains)).await?;
+                verified.entries = entries;
                 verified.sealed = manifest.objects().filter(|object| is_sealed(object, set.keys())).count() as u64;
                 if let Some(session) = self.session {
                     verified.plugins = self.plugins(session, set, verified.sealed == 0).await?;
@@ -154,11 +171,21 @@ impl Verification<'_> {
         plugins::ask(session, &set, &chains).await
     }
 
-    /// Every file against the index. Gives the number of entries.
-    async fn files(&self, chains: &[Chain]) -> Result<u64> {
-        let work = chains.iter().map(|chain| chain.prove(&self.reporter, &self.known, &self.cancel));
-        all(stream::iter(work).buffered(at_once()).collect::<Vec<_>>().await)
+    /// Every file against the index. Gives the number of entries of each part.
+    async fn files(&self, chains: &[Chain], amiss: &[Amiss]) -> Vec<Result<u64>> {
+        let work = chains.iter().map(|chain| async move {
+            match absent::of(chain, amiss) {
+                Some(absent) => absent.told(self, chain).await,
+                None => vec![chain.prove(&self.reporter, &self.known, &self.cancel).await],
+            }
+        });
+        stream::iter(work).buffered(at_once()).collect::<Vec<_>>().await.into_iter().flatten().collect()
     }
+}
+
+/// Whether a failure is of this object.
+fn names(error: &Error, object: &str) -> bool {
+    error.details().iter().any(|(name, value)| name == "object" && value == object)
 }
 
 /// The sum, or all that went wrong: the first is the error, the others its details.
@@ -171,13 +198,18 @@ fn all(results: Vec<Result<u64>>) -> Result<u64> {
             Err(e) if e.kind() == ErrorKind::Cancelled => return Err(e),
             Err(e) => {
                 first = Some(match first.take() {
-                    Some(first) => first.detail("and", e.to_string()),
+                    Some(first) => first.detail("and", with_cause(&e)),
                     None => e,
                 });
             }
         }
     }
     first.map_or(Ok(sum), Err)
+}
+
+/// A failure in one line.
+fn with_cause(error: &Error) -> String {
+    error.causes().first().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn at_once() -> usize {

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::{Depth, Verified};
 use crate::archive::set::SetManifest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::report::{Level, Reporter};
 use crate::run::prune::blocking;
-use crate::run::sealed::{self, is_encrypted};
+use crate::run::{damage, sealed};
 use crate::store::{Record, RecordKind, StoredSet};
 
 /// Write it down. A store that does not take it does not make the set worse: that is told.
@@ -23,9 +23,8 @@ pub(super) async fn write(
     let id = &set.manifest.id;
     let records = match result {
         Ok(verified) => vec![whole(verified, took)],
-        Err(error) if error.kind() == ErrorKind::Damaged => damaged(set, error, depth, took),
-        // Nothing is known of the set.
-        Err(_) => return,
+        // Of most other failures: nothing is known of the set.
+        Err(error) => damaged(set, error, depth, took),
     };
     let (store, instance) = (set.store().clone(), set.manifest.instance.clone());
     let written =
@@ -51,15 +50,12 @@ fn whole(verified: &Verified, took: Duration) -> Record {
 }
 
 fn damaged(set: &StoredSet, error: &Error, depth: Depth, took: Duration) -> Vec<Record> {
-    let named = |name: &str| error.details().iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    let id = &set.manifest.id;
-    let file = named("file").filter(|_| !is_encrypted(set));
-    let detail = json!({ "depth": depth, "object": named("object"), "file": file, "set": named("set") });
+    let Some(damage) = damage::record(set, error) else { return Vec::new() };
+    let mut detail = damage::facts(set, error);
+    if let Some(detail) = detail.as_object_mut() {
+        detail.insert("depth".to_owned(), json!(depth));
+    }
     let why = sealed::told(set, error);
-    // It may be another set's object, on which this one builds: then that one is damaged, and this one with it.
-    let whose = named("set").and_then(|set| set.parse().ok()).unwrap_or_else(|| id.clone());
-    vec![
-        Record::new(RecordKind::Verify, id).took(took).failed(why.clone()).detail(detail.clone()),
-        Record::new(RecordKind::Damaged, &whose).failed(why).detail(detail),
-    ]
+    let verified = Record::new(RecordKind::Verify, &set.manifest.id).took(took).failed(why).detail(detail.clone());
+    vec![verified, damage.detail(detail)]
 }

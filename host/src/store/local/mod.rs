@@ -116,7 +116,7 @@ impl Backend for Local {
     }
 
     fn get(&self, path: &str, max: u64) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = found(File::open(self.path(path)))? else { return Ok(None) };
+        let Some(file) = found(open(&self.path(path)))? else { return Ok(None) };
         let mut bytes = Vec::new();
         file.take(max).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
@@ -131,7 +131,7 @@ impl Backend for Local {
     }
 
     fn open(&self, path: &str) -> io::Result<Option<Source>> {
-        let Some(file) = found(File::open(self.path(path)))? else { return Ok(None) };
+        let Some(file) = found(open(&self.path(path)))? else { return Ok(None) };
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::other("it is not a file"));
@@ -193,6 +193,11 @@ impl Sink for LocalSink {
         self.0.flush()?;
         self.0.get_ref().sync_all()
     }
+}
+
+/// Does not wait for whom a pipe would wait for that somebody has put there.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(path)
 }
 
 /// What is not there is no error.

@@ -116,6 +116,12 @@ fn the_application_is_another_one_or_runs() {
     std::fs::remove_dir_all(bk.path("home")).unwrap();
     let in_place = ["restore", &id, "--confirm", bk.instance()];
     bk.run(&in_place).fails(9, &["is running", "stop it"]);
+    // It is the same place by its name, and by another one.
+    std::os::unix::fs::symlink(bk.path(""), bk.path("link")).unwrap();
+    for home in ["home", "link/home", "home/below"] {
+        let to = bk.path(home).display().to_string();
+        bk.run(&[&in_place[..], &["--to", &to]].concat()).fails(9, &["is running", "stop it"]);
+    }
     // Another URL is another application, whether it runs or not.
     bk.config(&[&application_none(), &part]);
     bk.run(&in_place).fails(9, &["its application was http://", "configured here is none", "--accept-fingerprint"]);

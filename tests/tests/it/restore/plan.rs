@@ -61,5 +61,14 @@ fn what_would_refuse_it_is_told() {
     let new = bk.path("new").display().to_string();
     bk.run(&["restore", &id, "--to", &new, "--confirm", bk.instance()]).ok();
     assert!(bk.path("new/file").exists() && bk.path("new/lost+found").exists());
+    // Two parts in one place would be mixed, by whatever names.
+    let (both, both_id) = backed_up(&["one", "two"]);
+    std::os::unix::fs::symlink(both.path("r"), both.path("link")).unwrap();
+    let to = ["r", "link/../r"].map(|to| both.path(to).display().to_string());
+    std::fs::create_dir(both.path("r")).unwrap();
+    let args = ["restore", &both_id, "--to", &format!("one={}", to[0]), "--to", &format!("two={}", to[1])];
+    both.run(&[&args[..], &["--plan"]].concat()).fails(9, &[]);
+    both.run(&[&args[..], &["--confirm", both.instance()]].concat()).fails(9, &["would both go to"]);
+    assert_eq!(names(&both.path("r")), [""; 0]);
     bk.run(&["restore", &id, "--plan", "--part", "nonsense"]).fails(13, &["no part `nonsense`"]);
 }
