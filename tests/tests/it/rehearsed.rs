@@ -24,6 +24,14 @@ fn postgresql() {
     let before = ours();
     rehearse(&bk, "postgresql");
     assert_eq!(ours(), before, "the server that is in use was not touched");
+    // A restore that says that all is well, and brings back no rows.
+    let script = "real=/usr/lib/postgresql/15/bin/pg_restore
+        case \" $* \" in *' --version '*|*' --list '*) exec $real \"$@\";; esac; exec $real --schema-only \"$@\"";
+    let programs = format!("[part.programs]\npg_restore = \"{}\"\n", bk.program("pg_restore", script).display());
+    bk.config(&[&application_none(), &server.part("database", bk.instance(), ""), &programs]);
+    bk.run(&["drill"]).fails(6, &["tables differ from what was recorded", "t has 0 rows, and had 1000"]);
+    assert!(bk.run(&["list"]).ok().stdout.contains("FAILED"), "it is told");
+    assert_eq!(ours(), before);
 }
 
 #[test]

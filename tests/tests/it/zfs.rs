@@ -133,6 +133,16 @@ fn full_and_incremental_streams_while_it_is_written_to() {
     let listed = bk.run(&["list"]).ok();
     assert!(listed.stdout.contains(&format!("proved, builds on {}", id(&sets[1]))), "{listed}");
     bk.run(&["verify", "--all"]).ok();
+    // Copied with what it builds on, it is proved where it is then. If that was there already, nobody has read it.
+    for (place, whole) in [("third", true), ("fourth", false)] {
+        let to = bk.path(place).display().to_string();
+        std::fs::create_dir(&to).unwrap();
+        let copies = if whole { &sets[2..3] } else { &sets[1..3] };
+        copies.iter().for_each(|set| drop(bk.run(&["copy", id(set), "--to", &to]).ok()));
+        let copied = bk.run(&["list", "--json", "--store", &to, "--instance", bk.instance()]).ok().json();
+        let verified = |n: usize| copied["sets"][n]["verified"]["ok"].as_bool();
+        assert_eq!([2, 1, 0].map(verified), [Some(true), Some(true), whole.then_some(true)], "{copied}");
+    }
 
     // Change everything, then go back to the newest of the chain and to the oldest.
     for entry in std::fs::read_dir(&files).unwrap() {
