@@ -51,6 +51,8 @@ pub struct Gate {
     mode: Mode,
     cancel: CancellationToken,
     witness: Arc<dyn Witness>,
+    /// Fired by the first thing that would change something, which then fails.
+    foresight: Option<CancellationToken>,
     egress: Egress,
     /// The tasks that watch over children.
     tasks: TaskTracker,
@@ -97,6 +99,7 @@ impl Gate {
             mode,
             cancel: cancel.child_token(),
             witness,
+            foresight: None,
             egress,
             tasks: TaskTracker::new(),
             rules: FreezeRules::default(),
@@ -119,6 +122,20 @@ impl Gate {
     pub fn with_freeze_rules(mut self, rules: FreezeRules) -> Self {
         self.rules = rules;
         self
+    }
+
+    /// The same gate for a look ahead, in a dry run: the first thing that would change something fires this, and fails.
+    #[must_use]
+    pub fn with_foresight(mut self, reached: Option<CancellationToken>) -> Self {
+        self.foresight = reached;
+        self
+    }
+
+    /// Something would be changed now.
+    fn foreseen(&self) -> Result<(), CallError> {
+        let Some(reached) = &self.foresight else { return Ok(()) };
+        reached.cancel();
+        Err(CallError::new(Code::Interrupted, "nothing is changed: it is only asked whether this would be refused"))
     }
 
     /// The rights it grants.
@@ -219,6 +236,9 @@ impl Gate {
         let target = self.audited(decided)?;
         let known = target.known;
         let planned = self.mode == Mode::DryRun && !matches!(method.as_str(), "GET" | "HEAD");
+        if planned {
+            self.foreseen()?;
+        }
         // Without the query, which may hold a signature.
         let what = format!("{method} {}{}", known.server, target.url.path());
         self.reporter.event(&Event::Call { what: what.clone(), planned });
@@ -318,6 +338,9 @@ impl Gate {
             .chain(arguments.iter().map(|argument| mask.text(argument.as_bytes())))
             .collect();
         let planned = self.mode == Mode::DryRun && request.effect == Effect::Change;
+        if planned {
+            self.foreseen()?;
+        }
         let part = self.rights.part().to_owned();
         let spec = Spec {
             id: request.id.clone(),

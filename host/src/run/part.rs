@@ -72,6 +72,8 @@ pub struct Purpose {
     pub workspace: Option<Workspace>,
     /// The place that it works for, by its name.
     pub place: Option<String>,
+    /// In a dry run: it ends before anything would be changed, and this is fired.
+    pub foresight: Option<CancellationToken>,
 }
 
 /// Directories for an instance that works beside a run. They exist.
@@ -100,6 +102,7 @@ impl Purpose {
             others: None,
             workspace: None,
             place: None,
+            foresight: None,
         }
     }
 }
@@ -344,7 +347,8 @@ impl Part {
         owned.map_err(|e| e.within(format!("part `{}`", self.name())))?;
         let gate = Arc::new(
             Gate::new(rights, session.reporter.clone(), purpose.mode, purpose.cancel.clone(), purpose.witness)
-                .with_freeze_rules(FreezeRules { limit: limits.freeze.0, own: own_places(session) }),
+                .with_freeze_rules(FreezeRules { limit: limits.freeze.0, own: own_places(session) })
+                .with_foresight(purpose.foresight),
         );
         let instance = self
             .plugin

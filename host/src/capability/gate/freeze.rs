@@ -20,6 +20,9 @@ impl Gate {
     pub async fn freeze(&self, directories: &[String]) -> Result<Frozen, CallError> {
         let places = self.audited(self.freezable(directories).await)?;
         let planned = self.mode == Mode::DryRun;
+        if planned {
+            self.foreseen()?;
+        }
         for place in &places {
             let part = self.rights.part().to_owned();
             let argv = freeze::argv(true, &place.mount);

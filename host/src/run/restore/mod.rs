@@ -5,6 +5,7 @@
 //! restore that dies is cleaned up after, and gone on with by the next one of the same set.
 
 mod around;
+mod foresee;
 mod going;
 mod partial;
 mod past;
@@ -137,7 +138,8 @@ async fn taken(session: &Session, run: &SetId, set: &SetId, plan: &Plan<'_>) -> 
     }
     let stopped = async {
         around::before(session).await?;
-        plan::refuse_running(session).await
+        plan::refuse_running(session).await?;
+        plan.refused_now(session).await.into_iter().next().map_or(Ok(()), Err)
     };
     let result = match stopped.await {
         Ok(()) => going.take(&plan.steps).await,

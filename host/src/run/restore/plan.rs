@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::paths::Chosen;
 use super::step::Step;
 use super::target::{directory_of, refuse_unless_empty};
-use super::{Request, past};
+use super::{Request, foresee, past};
 use crate::archive::set::{ObjectRole, PartRecord};
-use crate::archive::{OwnersBy, SetId, escape};
+use crate::archive::{OwnersBy, SetId, check_name, escape};
 use crate::capability::manifest::RestoreTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::waiting;
@@ -238,6 +238,24 @@ impl<'a> Plan<'a> {
                 refusals.extend(refuse_running(session).await.err());
             }
         }
+        let now = |step: &&Planned<'_>| step.to.is_some() || session.config.restore.before.is_empty();
+        refusals.extend(self.foreseen(session, now).await);
+        refusals
+    }
+
+    /// What strategies say against what goes to the original place, once the operator's commands before it were run.
+    pub(super) async fn refused_now(&self, session: &Session) -> Vec<Error> {
+        let then = |step: &&Planned<'_>| step.to.is_none() && !session.config.restore.before.is_empty();
+        self.foreseen(session, then).await
+    }
+
+    /// Targets of which only the strategy knows whether they are free: databases, datasets.
+    async fn foreseen(&self, session: &Session, which: impl Fn(&&Planned<'_>) -> bool) -> Vec<Error> {
+        let mut refusals = Vec::new();
+        let named = |step: &&Planned<'_>| step.done.is_none() && step.chosen.is_none() && step.directory.is_none();
+        for step in self.steps.iter().filter(named).filter(which) {
+            refusals.extend(foresee::refusal(session, step).await.err());
+        }
         refusals
     }
 }
@@ -373,6 +391,12 @@ fn targets(records: &[&PartRecord], to: &[String]) -> Result<BTreeMap<String, St
         let named = text.split_once('=').filter(|(part, _)| records.iter().any(|record| record.name == *part));
         let (part, target) = match (named, records) {
             (Some((part, target)), _) => (part.to_owned(), target),
+            // Not a directory that is called so: a name that was mistyped, or a part that is not restored.
+            (None, _) if text.split_once('=').is_some_and(|(part, _)| check_name("a part", part).is_ok()) => {
+                let names: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
+                return Err(Error::new(ErrorKind::Config, format!("`--to {text}` is for no part that is restored"))
+                    .hint(format!("write --to PART=TARGET; these are restored: {}", names.join(", "))));
+            }
             (None, [only]) => (only.name.clone(), text.as_str()),
             (None, _) => {
                 return Err(Error::new(ErrorKind::Config, format!("`--to {text}` does not say which part it is for"))

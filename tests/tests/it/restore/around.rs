@@ -104,6 +104,44 @@ fn the_database_server_is_another_one() {
     assert_eq!(right.sql(bk.instance(), "SELECT count(*) FROM t"), "10");
 }
 
+/// Only the strategy knows whether a database is there. It is asked before files are brought back, and not after.
+#[test]
+fn a_database_in_the_way_is_known_before_files_are_back() {
+    let (server, bk) = (postgres(), Bkhost::new());
+    server.create(bk.instance(), 10);
+    let home = bk.path("home");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::write(home.join("file"), "content").unwrap();
+    // Captured last, and so the first to come back.
+    let files = directory_part("home", &home).replacen("[part.config]", "after = [\"database\"]\n[part.config]", 1);
+    let database = server.part("database", bk.instance(), "");
+    let configure = |more: &str| bk.config(&[&application_none(), &database, &files, more]);
+    configure("");
+    let id = bk.backup_id();
+    std::fs::remove_dir_all(&home).unwrap();
+    let planned = bk.run(&["restore", &id, "--plan"]);
+    assert!(planned.code == 9 && planned.stdout.contains("REFUSED as things stand: part `database`"), "{planned}");
+    let in_place = ["restore", &id, "--confirm", bk.instance()];
+    let exists = format!("database {} exists", bk.instance());
+    bk.run(&in_place).fails(9, &["part `database`", &exists]);
+    assert!(!home.exists());
+    // What the operator's commands do about it counts, and is looked at when they are done.
+    configure(&format!("[restore]\nbefore = [[\"{}\"]]\n", bk.program("nothing", "true").display()));
+    bk.run(&in_place).fails(9, &[&exists]);
+    assert!(!home.exists());
+    let rename = format!(
+        "psql -qX -h '{}/sock' -U postgres -d postgres -c 'DROP DATABASE \"{}\"'",
+        server.place().display(),
+        bk.instance()
+    );
+    configure(&format!("[restore]\nbefore = [[\"{}\"]]\n", bk.program("drop", &rename).display()));
+    bk.run(&in_place).ok();
+    assert_eq!(server.sql(bk.instance(), "SELECT count(*) FROM t"), "10");
+    assert!(home.join("file").exists());
+    let names = std::fs::read_dir(bk.state().join(bk.instance())).into_iter().flatten().flatten();
+    assert!(!names.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("foresight")));
+}
+
 #[test]
 fn the_application_is_another_one_or_runs() {
     let bk = Bkhost::new();

@@ -71,6 +71,8 @@ fn paths_that_are_not_there() {
     let restore = |more: &[&str]| bk.run(&[&["restore", &id, "--to", &to, "--confirm", bk.instance()], more].concat());
     bk.run(&["restore", &id, "--path", "file", "--confirm", bk.instance()]).fails(3, &["of which part", "one, two"]);
     let one = |path: &str| restore(&["--part", "one", "--path", path]);
+    let typo = ["restore", &id, "--part", "one", "--to", "oen=/nowhere", "--confirm", bk.instance()];
+    bk.run(&typo).fails(3, &["`--to oen=/nowhere` is for no part", "restored: one"]);
     one("shared/confg").fails(13, &["the set has no `shared/confg`", "did you mean `shared/config`?"]);
     one("bitbucket.properties").fails(13, &["shared/config/bitbucket.properties"]);
     one("../etc/passwd").fails(3, &["contains `..`"]);
