@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use rustix::fs::{FlockOperation, flock};
 use tempfile::NamedTempFile;
 
 use super::args::ExportArgs;
@@ -16,6 +17,8 @@ use crate::report::Level;
 use crate::run::{self, Crypto, Exported};
 use crate::units;
 
+/// How the files begin and end that are written until they are whole.
+const DRAFT: (&str, &str) = (".bkhost-export-", ".part");
 /// What may be written.
 const FORMATS: [&str; 6] = [".tar", ".tar.gz", ".tar.zst", ".tar.age", ".tar.gz.age", ".tar.zst.age"];
 
@@ -109,11 +112,11 @@ async fn to_file(
     }
     let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);
     let cannot = || format!("cannot write {}", to.display());
-    let part = tempfile::Builder::new()
-        .prefix(".bkhost-export-")
-        .suffix(".part")
-        .tempfile_in(&dir)
-        .or_error(ErrorKind::Io, cannot)?;
+    remove_left(&dir);
+    let part =
+        tempfile::Builder::new().prefix(DRAFT.0).suffix(DRAFT.1).tempfile_in(&dir).or_error(ErrorKind::Io, cannot)?;
+    // So that nobody takes it for one that was left. On a file system without locks, those stay.
+    let _ = flock(part.as_file(), FlockOperation::NonBlockingLockExclusive);
     let (cancel, reporter) = (context.cancel()?, context.reporter());
     let writer = part.reopen().or_error(ErrorKind::Io, cannot)?;
     let mut exported = run::export(&reporter, set, Box::new(Synced(writer)), format, &cancel).await?;
@@ -129,6 +132,22 @@ async fn to_file(
     File::open(&dir).and_then(|dir| dir.sync_all()).or_error(ErrorKind::Io, cannot)?;
     exported.to = Some(to.display().to_string());
     Ok(exported)
+}
+
+/// Removes what killed exports have left in the directory: files that are called so, and that nobody holds.
+fn remove_left(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let random = name.strip_prefix(DRAFT.0).and_then(|rest| rest.strip_suffix(DRAFT.1));
+        if random.is_some_and(|random| random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric()))
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+            && let Ok(file) = File::open(entry.path())
+            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn persist(part: NamedTempFile, to: &Path, force: bool) -> std::io::Result<()> {

@@ -60,8 +60,9 @@ fn every_tar_reads_it_and_so_does_a_restore() {
         assert_eq!(other, listing(&bk.path(&to_other)), "{name}");
         clean(&work);
     }
-    // Neither configuration nor store: the archive is enough. And one part of it.
-    let one = bk.path("one.tar.gz");
+    // Neither configuration nor store: the archive is enough, whatever it is called by now. And one part of it.
+    let one = bk.path("one-of-last-week.tgz");
+    fs::rename(bk.path("one.tar.gz"), &one).unwrap();
     fs::remove_dir_all(bk.path("backups")).unwrap();
     fs::remove_file(bk.path("bkhost.toml")).unwrap();
     let (archive, to) = (one.display().to_string(), bk.path("alone").display().to_string());
@@ -154,6 +155,15 @@ fn nothing_is_overwritten_and_nothing_half_written_stays() {
     let damaged = dir.join("damaged.tar.gz").display().to_string();
     bk.run(&["export", &id, "-o", &damaged]).fails(8, &["home.tar.zst"]);
     fs::write(&object, &good).unwrap();
+    // What a killed one has left goes with the next; what looks like it and is somebody's stays.
+    let left = [".bkhost-export-aB3xYz.part", ".bkhost-export-mine.part", ".bkhost-export-c4d5e6.part"]
+        .map(|name| dir.join(name));
+    left.iter().for_each(|path| fs::write(path, "x").unwrap());
+    let held = fs::File::open(&left[2]).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    bk.run(&["export", &id, "-o", &to, "--force"]).ok();
+    assert_eq!(left.each_ref().map(|path| path.exists()), [false, true, true]);
+    left[1..].iter().for_each(|path| fs::remove_file(path).unwrap());
     // To a pipe.
     let piped = bk.path("piped.tar");
     let mut export = bk.command(&["export", &id, "-o", "-", "--format", "tar"]);

@@ -116,7 +116,8 @@ fn unknown_sets_and_parts() {
     run(&["restore", "20200101-000000-abcdef"]).fails(13, &["20200101-000000-abcdef", "bkhost list"]);
     run(&["restore", "../../etc"]).fails(3, &["../../etc"]);
     run(&["restore", &id, "--part", "datbase"]).fails(13, &["no part `datbase`", "its parts are: home"]);
-    run(&["restore", &id, "--to", "datbase=/x", "--to", "home=/y"]).fails(3, &["two targets"]);
+    run(&["restore", &id, "--to", "datbase=/x", "--to", "home=/y"]).fails(3, &["`--to datbase=/x` is for no part"]);
+    run(&["restore", &id, "--to", "/x", "--to", "home=/y"]).fails(3, &["two targets"]);
     for command in ["show", "verify"] {
         bk.run(&[command, "20200101-000000-abcdef"]).fails(13, &["has no set 20200101-000000-abcdef"]);
         bk.run(&[command, "nonsense"]).fails(3, &["nonsense"]);

@@ -219,6 +219,36 @@ pub(crate) fn reader<'a>(
     if encrypted { decompressed(compression, keys.reader(from)?) } else { decompressed(compression, from) }
 }
 
+/// The content of a file whose first bytes say what it is, whatever it is called.
+pub(crate) fn reader_by_content<'a>(
+    keys: &Keys,
+    from: impl Read + Send + 'a,
+) -> Result<Box<dyn Read + Send + 'a>, Opening> {
+    let (head, from) = peeked(from)?;
+    if !head.starts_with(b"age-encryption.org/") {
+        return decompressed(compression_of(&head), from);
+    }
+    let (head, from) = peeked(keys.reader(from)?)?;
+    decompressed(compression_of(&head), from)
+}
+
+/// The first bytes, and a reader that gives them again.
+fn peeked<'a>(mut from: impl Read + Send + 'a) -> Result<(Vec<u8>, impl Read + Send + 'a), Opening> {
+    let mut head = Vec::new();
+    from.by_ref().take(32).read_to_end(&mut head).map_err(Opening::Broken)?;
+    Ok((head.clone(), io::Cursor::new(head).chain(from)))
+}
+
+fn compression_of(head: &[u8]) -> Compression {
+    if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        Compression::default()
+    } else if head.starts_with(&[0x1f, 0x8b]) {
+        Compression::Gzip { level: 6, threads: 0 }
+    } else {
+        Compression::None
+    }
+}
+
 fn decompressed<'a>(
     compression: Compression,
     from: impl Read + Send + 'a,

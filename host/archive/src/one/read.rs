@@ -53,7 +53,7 @@ struct Place<'a> {
     rest: &'a [u8],
 }
 
-/// Reads a whole archive, named `file` for its suffix and in errors, and writes what is in it into objects in the directory
+/// Reads a whole archive, named `file` in errors (what it is, its first bytes say), and writes what is in it into objects in the directory
 /// `into`. Files are not compared with their index here: that is for who reads the objects.
 ///
 /// # Errors
@@ -66,7 +66,7 @@ pub fn unpack_one(
     control: &Control,
 ) -> Result<Vec<Unpacked>> {
     let mut raw = HashReader::new(Box::new(from) as Box<dyn Read + Send>, control);
-    let result = encoding::reader(file, keys, &mut raw).map_err(|opening| match opening {
+    let result = encoding::reader_by_content(keys, &mut raw).map_err(|opening| match opening {
         Opening::Locked(why) => crate::part::locked(file, &why),
         Opening::Broken(e) => broken(file, &e),
     });

@@ -249,9 +249,13 @@ impl<'a> Plan<'a> {
         self.foreseen(session, then).await
     }
 
-    /// Targets of which only the strategy knows whether they are free: databases, datasets.
+    /// Targets of which only the strategy knows whether they are free: databases, datasets. Of one part alone, it refuses before
+    /// anything else was touched anyway.
     async fn foreseen(&self, session: &Session, which: impl Fn(&&Planned<'_>) -> bool) -> Vec<Error> {
         let mut refusals = Vec::new();
+        if self.steps.iter().filter(|step| step.done.is_none()).count() < 2 {
+            return refusals;
+        }
         let named = |step: &&Planned<'_>| step.done.is_none() && step.chosen.is_none() && step.directory.is_none();
         for step in self.steps.iter().filter(named).filter(which) {
             refusals.extend(foresee::refusal(session, step).await.err());
