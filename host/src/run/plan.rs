@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::coverage;
+use super::crypto::Crypto;
 use super::part::Part;
 use super::session::Session;
 use super::stores::Stores;
@@ -35,11 +36,21 @@ pub(super) async fn make(session: &Session) -> Result<Plan> {
     let parts = session.parts().await?;
     coverage::kinds_and_paths(session, &parts)?;
     // What cannot be encrypted is not begun.
-    session.crypto().await?;
+    refuse_an_identity_that_opens_nothing(session.crypto().await?)?;
     let stores = session.stores().await?;
     refuse_copies_without_a_lock(session, &parts)?;
     refuse_the_wrong_order(session, &parts)?;
     Ok(Plan { access, application, parts, stores })
+}
+
+/// What is written is compared with it, after the application was locked for nothing.
+fn refuse_an_identity_that_opens_nothing(crypto: &Crypto) -> Result<()> {
+    let Some(recipients) = crypto.recipients.as_ref().filter(|recipients| recipients.are_keys()) else { return Ok(()) };
+    if crypto.keys.is_empty() || crypto.keys.open_what_is_for(recipients)? {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "the identity of [encryption] opens nothing that is encrypted to its recipients")
+        .hint("add its public half (age-keygen -y FILE) to `recipients`, or take `identity` away: restore takes --identity"))
 }
 
 fn refuse_copies_without_a_lock(session: &Session, parts: &[Part]) -> Result<()> {

@@ -202,11 +202,12 @@ fn an_identity_in_the_configuration_proves_the_content() {
     assert!(manifest["proved"]["how"].as_str().unwrap().contains("file by file"));
     restore(&bk, manifest["id"].as_str().unwrap(), "restored", &[]).ok();
     assert_eq!(listing(&home), listing(&bk.path("restored")));
-    // One that does not fit what it encrypts is noticed by the run that would have been of no use.
+    // One that does not fit what it encrypts is noticed before anything is locked.
     let (other, _) = key(&bk, "other.txt");
     let lines = format!("recipients = [\"{recipient}\"]\nidentity = {{ file = \"{}\" }}", other.display());
     bk.config(&[&application_none(), &directory_part("home", &home), &encryption(&lines)]);
-    bk.run(&["run"]).fails(4, &["none of the identities"]);
+    bk.run(&["check"]).fails(3, &["the identity of [encryption] opens nothing", "recipients"]);
+    bk.run(&["run"]).fails(3, &["the identity of [encryption] opens nothing"]);
     assert_eq!(bk.list().len(), 1);
 }
 

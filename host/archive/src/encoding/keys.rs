@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use age::secrecy::SecretString;
 use age::{DecryptError, Decryptor};
 
-use super::recipients::SCRYPT;
+use super::recipients::{Recipients, SCRYPT};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The most work that opening with a passphrase may take, as a power of two: the file says how much it is.
@@ -44,6 +44,21 @@ impl Keys {
     #[must_use]
     pub fn passphrase(passphrase: &str) -> Self {
         Self(Arc::new(vec![Key::Passphrase(SecretString::from(passphrase.to_owned()))]))
+    }
+
+    /// Whether one of them opens what is encrypted to these recipients.
+    ///
+    /// # Errors
+    /// `Internal` if nothing can be encrypted to them.
+    pub fn open_what_is_for(&self, recipients: &Recipients) -> Result<bool> {
+        let cannot = |e| Error::new(ErrorKind::Internal, "nothing can be encrypted to the recipients").because(e);
+        let mut sealed = Vec::new();
+        recipients.writer(&mut sealed).and_then(|writer| writer.finish()).map_err(cannot)?;
+        match self.reader(sealed.as_slice()) {
+            Ok(_) => Ok(true),
+            Err(Opening::Locked(_)) => Ok(false),
+            Err(Opening::Broken(e)) => Err(cannot(e)),
+        }
     }
 
     /// Reads an identity file as `age-keygen` writes it: `AGE-SECRET-KEY-1…` on lines of their own, and comments. One that

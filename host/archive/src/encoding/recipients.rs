@@ -50,6 +50,12 @@ impl Recipients {
         Ok(Self(Arc::new(To::Passphrase(SecretString::from(passphrase.to_owned())))))
     }
 
+    /// Whether they are public keys, and no passphrase.
+    #[must_use]
+    pub fn are_keys(&self) -> bool {
+        matches!(&*self.0, To::Keys(_))
+    }
+
     /// Encrypts what is written to it. Its end has to be written by `finish`.
     pub(super) fn writer<W: Write>(&self, to: W) -> io::Result<StreamWriter<W>> {
         let encryptor = match &*self.0 {
