@@ -238,14 +238,14 @@ impl<'a> Plan<'a> {
                 refusals.extend(refuse_running(session).await.err());
             }
         }
-        let now = |step: &&Planned<'_>| step.to.is_some() || session.config.restore.before.is_empty();
+        let now = |step: &&Planned<'_>| !step.original || session.config.restore.before.is_empty();
         refusals.extend(self.foreseen(session, now).await);
         refusals
     }
 
     /// What strategies say against what goes to the original place, once the operator's commands before it were run.
     pub(super) async fn refused_now(&self, session: &Session) -> Vec<Error> {
-        let then = |step: &&Planned<'_>| step.to.is_none() && !session.config.restore.before.is_empty();
+        let then = |step: &&Planned<'_>| step.original && !session.config.restore.before.is_empty();
         self.foreseen(session, then).await
     }
 
