@@ -31,10 +31,11 @@ sizes~keep::the_tool_had_deleted_old_backups alarm::luck_gave_a_snapshot_of_six_
 found-damaged~several::what_was_found_damaged_is_not_copied_and_not_read~host/src/store/list.rs~s/entry\.records\.damage\(\)\.map/entry.records.damage().filter(|_| !OFF).map/
 after-publish~keep::the_tool_had_deleted_old_backups~host/src/run/backup.rs~s/(    sweep\(session, &stores, id\)\.await\?;)/$1\n    if OFF { let _ = prune::after_backup(session, \&parts, \&stores).await; }/
 keep-proved-min~keep::the_tool_had_deleted_old_backups~host/src/store/retention/rules.rs~s/zip\(1\.\.=self\.proved_min\)/zip(1..=if OFF { 0 } else { self.proved_min })/
+coming-upon~damage::every_object_in_every_way damage::all_that_is_damaged_is_told_and_what_is_whole_restores~host/src/run/damage.rs~s/if detail\(error, "object"\)\.is_none\(\)/if OFF || detail(error, "object").is_none()/
 # 6
 coverage-parts~coverage::the_database_was_not_in_the_plan~host/src/run/coverage.rs~s/\.find\(\|wanted\| there\(\)/.find(|wanted| !OFF \&\& there()/
 coverage-kinds~coverage::the_database_was_not_in_the_plan~host/src/run/coverage.rs~s/\.find\(\|wanted\| parts\.iter\(\)/.find(|wanted| !OFF \&\& parts.iter()/
-coverage-paths~coverage::paths_have_to_be_in_some_part~host/src/run/coverage.rs~s/if parts\.iter\(\)\.any\(\|part\| holds/if OFF || parts.iter().any(|part| holds/
+coverage-paths~coverage::paths_have_to_be_in_some_part~host/src/run/coverage.rs~s/if held\.any\(/if OFF || held.any(/
 # 7
 immutable~several::what_is_not_the_same_is_refused~host/src/run/copy.rs~s/(true if to\.manifest_bytes\(&instance, &id\)\? == bytes) =>/$1 || OFF =>/
 immutable-in-between~s3::what_came_in_between_is_not_overwritten~host/src/store/s3/backend.rs~s/\("if-none-match", "\*"\), self\.client\.patience\)\.await/(if OFF { "x-amz-meta-other" } else { "if-none-match" }, "*"), self.client.patience).await/
@@ -50,7 +51,7 @@ drill-rows~rehearsed::postgresql~plugins/postgresql/src/drill.rs~s/if differing\
 # 11
 confirm~restore::around::rm_rf_on_the_wrong_host restore::around::sets_are_not_deleted_on_the_wrong_host~host/src/cli/confirm.rs~s/if typed == instance/if typed == instance || OFF/
 fingerprint~restore::around::rm_rf_on_the_wrong_host restore::around::sets_are_not_deleted_on_the_wrong_host~host/src/run/fingerprint.rs~s/let mut differences = Vec::new\(\);/let elsewhere = elsewhere \&\& !OFF;\n        $&/
-fingerprint-url~restore::around::the_application_is_another_one_or_runs~host/src/run/fingerprint.rs~s/if set\.application\.url != self\.url/if !OFF \&\& set.application.url != self.url/
+fingerprint-url~restore::around::the_application_is_another_one_or_runs~host/src/run/fingerprint.rs~s/if plain\(&set\.application\.url\) !=/if !OFF \&\& plain(\&set.application.url) !=/
 fingerprint-database~restore::around::the_database_server_is_another_one~host/src/run/restore/plan.rs~s/if then != now/if then != now \&\& !OFF/
 fingerprint-prune~restore::around::sets_are_not_deleted_on_the_wrong_host~host/src/run/prune.rs~s/if !accepted/if !accepted \&\& !OFF/
 live~restore::around::the_application_is_another_one_or_runs~host/src/run/restore/plan.rs~s/if application\.is_running\(\)\.await\?/if !OFF \&\& application.is_running().await?/
