@@ -107,6 +107,35 @@ pub(super) fn kinds_and_paths(session: &Session, parts: &[Part]) -> Result<()> {
     Ok(())
 }
 
+/// No store of this machine is in what a part backs up: each set would hold all those before it.
+///
+/// # Errors
+/// `Config`, naming the store and the part.
+pub(super) fn stores(session: &Session, parts: &[Part]) -> Result<()> {
+    let (config, mounts) = (&session.config, mounts());
+    let local = config.stores.iter().filter(|store| Path::new(&store.to).is_absolute());
+    for store in local {
+        // The first run makes the directory: until then, what counts is where it will be.
+        let path = Path::new(&store.to);
+        let real =
+            path.ancestors().find_map(|above| Some(above.canonicalize().ok()?.join(path.strip_prefix(above).ok()?)));
+        let Some(real) = real else { continue };
+        let inside = |part: &&Part| holds(part, &real, &mounts).is_some_and(|below| !leaves_out(part, &below, true));
+        if let Some(part) = parts.iter().find(inside) {
+            let name = part.name();
+            let text = format!(
+                "{}: the store {} is in what the part `{name}` backs up: each set would hold all those before it",
+                config.origin(),
+                store.to
+            );
+            return Err(Error::new(ErrorKind::Config, text).hint(format!(
+                "move the store elsewhere, to another disk at best, or leave it out: `exclude` of the part `{name}`"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Where in what a part backs up this path is: below a directory that its plugin reads, or the dataset or volume that is
 /// mounted there. None: it does not back it up.
 fn holds(part: &Part, real: &Path, mounts: &[Mount]) -> Option<PathBuf> {

@@ -35,6 +35,7 @@ pub(super) async fn make(session: &Session) -> Result<Plan> {
     let application = access.connect()?;
     let parts = session.parts().await?;
     coverage::kinds_and_paths(session, &parts)?;
+    coverage::stores(session, &parts)?;
     // What cannot be encrypted is not begun.
     refuse_an_identity_that_opens_nothing(session.crypto().await?)?;
     let stores = session.stores().await?;

@@ -67,6 +67,16 @@ fn paths_have_to_be_in_some_part() {
         bk.config(&[&application_none(), &part, &coverage]);
         bk.run(&["plan"]).fails(3, &["`coverage.paths`", "deep is left out of the part `home`"]);
     }
+    // A set does not hold the sets before it, unless it leaves them out.
+    let to = home.join("sets/here").display().to_string();
+    let part = directory_part("home", &home);
+    bk.config_for(&[&application_none(), &part], &[&format!("[[store]]\nto = \"{to}\"\n")]);
+    bk.run(&["run"]).fails(3, &["the store", "sets/here is in what the part `home` backs up", "`exclude`"]);
+    assert!(!home.join("sets").exists());
+    std::fs::create_dir(home.join("sets")).unwrap();
+    let part = part.replace("[part.config]", "exclude = [\"/sets/\"]\n[part.config]");
+    bk.config_for(&[&application_none(), &part], &[&format!("[[store]]\nto = \"{to}\"\n")]);
+    bk.run(&["run"]).ok();
     with(&bk.path("elsewhere")).fails(3, &["`coverage.paths`", "elsewhere is in no part"]);
     with(&bk.path("home2")).fails(3, &["`coverage.paths`", "cannot be found", "mounted"]);
     with(Path::new("/")).fails(3, &["is in no part"]);
