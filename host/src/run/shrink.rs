@@ -3,17 +3,19 @@
 //! Only like is compared with like: a part of the same plugin, archived in full both times, from the same sources. What was
 //! small before is not measured: a few bytes more or less mean nothing there.
 //!
-//! The sets of all stores count: one that is new, or was put back to what it held long ago, is no measure by itself.
+//! The sets of all stores count: one that is new, or was put back to what it held long ago, is no measure by itself. One that
+//! has lost all is told of.
 
 use std::collections::BTreeMap;
 
 use super::session::Session;
+use super::status::status;
 use super::stores::Stores;
 use crate::archive::SetId;
 use crate::archive::set::{PartRecord, SourceForm, SourceRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, Reporter};
-use crate::store::SetEntry;
+use crate::store::{SetEntry, SetState};
 use crate::units::{Percent, human_bytes};
 
 /// Below so many bytes of content nothing is said about bytes.
@@ -35,6 +37,14 @@ pub(super) async fn refuse(
 ) -> Result<Vec<String>> {
     let instance = session.instance().to_owned();
     let lists = stores.each(move |store| store.list(&instance)).await?;
+    let before: Vec<SetId> = status(&session.dirs, false)?
+        .runs
+        .into_iter()
+        .filter(|run| run.state == "proved" && run.id < *id)
+        .map(|run| run.id)
+        .collect();
+    let mut told: Vec<String> =
+        lists.iter().filter_map(|(at, sets)| emptied(at.store.name(), sets, id, &before)).collect();
     let sets = lists.into_iter().flat_map(|(_, sets)| sets).filter(|set| set.id < *id && set.manifest().is_some());
     // A set is the same wherever it is proved.
     let sets: BTreeMap<SetId, SetEntry> = sets.map(|set| (set.id.clone(), set)).collect();
@@ -49,7 +59,8 @@ pub(super) async fn refuse(
         }
     }
     let Some((first, why)) = small.first() else {
-        return Ok(gone(stored, &earlier).into_iter().collect());
+        told.extend(gone(stored, &earlier));
+        return Ok(told);
     };
     let accept: Vec<String> = small.iter().map(|(part, _)| format!("--accept-shrink {part}")).collect();
     let error = Error::new(ErrorKind::Damaged, format!("part `{first}` {why}")).hint(format!(
@@ -67,6 +78,18 @@ fn share(session: &Session, part: &str) -> Percent {
 
 fn tell(reporter: &Reporter, part: &str, why: String) {
     reporter.message(Level::Info, Some(part), format!("its size is not compared with that of an earlier set: {why}"));
+}
+
+/// A store that has nothing of what earlier runs have published.
+fn emptied(store: &str, sets: &[SetEntry], id: &SetId, before: &[SetId]) -> Option<String> {
+    let last = before.iter().max()?;
+    let any = sets.iter().any(|set| set.id < *id && set.state != SetState::Unpublished);
+    (!any).then(|| {
+        format!(
+            "the store `{store}` holds no earlier set of this instance, and run {last} has published one: is it new, or is \
+             the file system that belongs there not mounted?"
+        )
+    })
 }
 
 /// A part that the last set has and this one has not.
@@ -147,7 +170,7 @@ fn content_bytes(part: &PartRecord) -> u64 {
 mod tests {
     use super::*;
     use crate::archive::set;
-    use crate::store::{SetRecords, SetState};
+    use crate::store::SetRecords;
 
     /// An earlier set whose part has these bytes and entries.
     fn set(n: u32, bytes: u64, entries: u64, change: impl Fn(&mut PartRecord)) -> SetEntry {
@@ -224,6 +247,16 @@ mod tests {
         // What stays with the vendor has no bytes of ours.
         let held = |part: &mut PartRecord| part.sources[0].form = SourceForm::Held;
         assert_eq!(found(&part(0, 0, held), &[set(1, large, 10, held)], 50), "fine");
+    }
+
+    #[test]
+    fn a_store_that_lost_all_is_told() {
+        let sets = [set(1, 10, 1, |_| {})];
+        let id = |n: u32| -> SetId { format!("20261120-{n:06}-4f2a9c").parse().unwrap() };
+        assert_eq!(emptied("b", &sets, &id(2), &[id(1)]), None);
+        assert_eq!(emptied("b", &[], &id(2), &[]), None, "the first run");
+        assert!(emptied("b", &[], &id(2), &[id(1)]).unwrap().contains("not mounted"));
+        assert!(emptied("b", &[set(2, 10, 1, |_| {})], &id(2), &[id(1)]).is_some(), "its own");
     }
 
     #[test]

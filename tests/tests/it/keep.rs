@@ -60,6 +60,13 @@ fn the_tool_had_deleted_old_backups() {
     }
     bk.run(&["prune", "--confirm", bk.instance()]).ok();
     assert_eq!(ids(&bk), [first.as_str()]);
+    // A store of which nothing is left, such as the place where a disk was mounted, is told of.
+    let (there, away) = (bk.path("backups"), bk.path("away"));
+    std::fs::rename(&there, &away).unwrap();
+    let told = bk.run(&["run"]).ok();
+    assert!(told.stderr.contains("holds no earlier set of this instance, and run"), "{told}");
+    std::fs::remove_dir_all(&there).unwrap();
+    std::fs::rename(&away, &there).unwrap();
     // A damaged set is nobody's successor: the old one outlives it.
     configure(&bk, "keep-last = 2");
     let second = bk.backup_id();
