@@ -264,10 +264,11 @@ pub struct StoreConfig {
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub required: bool,
     /// The server, if it is not Amazon's: `https://minio.example.org:9000`. Default: $AWS_ENDPOINT_URL_S3,
-    /// $AWS_ENDPOINT_URL, or Amazon's of the region.
+    /// $AWS_ENDPOINT_URL, `endpoint_url` of the profile in `~/.aws/config`, or Amazon's of the region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The bucket's region. Default: $AWS_REGION, $AWS_DEFAULT_REGION, and `us-east-1` if there is an endpoint.
+    /// The bucket's region. Default: $AWS_REGION, $AWS_DEFAULT_REGION, that of the profile in `~/.aws/config`, and
+    /// `us-east-1` if there is an endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// Whether the bucket stands in the path of requests, and not in the server's name. Default: if there is an endpoint,

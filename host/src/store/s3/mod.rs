@@ -10,6 +10,7 @@ mod client;
 mod failure;
 mod place;
 mod read;
+mod shared;
 mod upload;
 mod xml;
 
@@ -27,6 +28,7 @@ pub(super) use self::place::{check_location, is_location};
 use self::client::{Answer, Client, Request};
 use self::failure::Failure;
 use self::place::Place;
+use self::shared::Shared;
 use super::backend::{Entry, EntryKind};
 use crate::capability::{Keys, Secret, SecretSource, aws_secrets, choose_tls};
 use crate::config::{Encryption, StoreConfig};
@@ -97,21 +99,25 @@ impl S3 {
         let handle =
             Handle::try_current().or_error(ErrorKind::Internal, || "a store was opened outside of the runtime")?;
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let shared = Shared::read(variable);
         let endpoint = config
             .endpoint
             .clone()
             .or_else(|| variable("AWS_ENDPOINT_URL_S3"))
-            .or_else(|| variable("AWS_ENDPOINT_URL"));
+            .or_else(|| variable("AWS_ENDPOINT_URL"))
+            .or_else(|| shared.get("endpoint_url"));
         let region = config
             .region
             .clone()
             .or_else(|| variable("AWS_REGION"))
             .or_else(|| variable("AWS_DEFAULT_REGION"))
+            .or_else(|| shared.get("region"))
             // What servers other than Amazon's have, if they have none.
             .or_else(|| endpoint.is_some().then(|| "us-east-1".to_owned()))
             .ok_or_else(|| {
-                Error::new(ErrorKind::Config, format!("the store {} has no region", config.to))
-                    .hint("write region = \"eu-central-1\" in its [[store]], or set AWS_REGION")
+                Error::new(ErrorKind::Config, format!("the store {} has no region", config.to)).hint(
+                    "write region = \"eu-central-1\" in its [[store]], set AWS_REGION, or name it in ~/.aws/config",
+                )
             })?;
         let place = Place::new(&config.to, endpoint.as_deref(), &region, config.path_style)?;
         let location = match &place.endpoint {
