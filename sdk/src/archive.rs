@@ -26,6 +26,18 @@ pub fn extract_from(archived: &Archived, to: &str) -> Result<u64> {
     crate::testing::with(|host| host.extract_from(&archived.set, &archived.name, to))
 }
 
+/// In `restore`: its label, unique to it, as that of a capture is: to be part of the tags or names of what it makes before that
+/// is complete, so that [`Unfinished::abandon`](crate::Unfinished::abandon) knows it.
+///
+/// # Errors
+/// `unsupported`: this is no restore.
+pub fn label() -> Result<String> {
+    #[cfg(target_arch = "wasm32")]
+    return crate::bindings::bkhost::snapshot::archive::label();
+    #[cfg(not(target_arch = "wasm32"))]
+    crate::testing::with(|host| host.label())
+}
+
 /// In `restore`: tell the host that a tree of the part is back in this directory (a guest path below `/source`, `/target` or
 /// `/staging`) which [`extract`] did not write: a rollback, a stream. The host looks after it as the part's profile says.
 ///

@@ -150,6 +150,19 @@ macro_rules! export_optional {
         #[cfg(target_arch = "wasm32")]
         $crate::bindings_covers::export_guest_covers!(Exported with_types_in $crate::bindings_covers);
     };
+    (Unfinished $strategy:ident) => {
+        impl $crate::bindings_unfinished::exports::bkhost::snapshot::unfinished::Guest for Exported {
+            fn abandon(
+                label: ::std::string::String,
+                to: ::std::option::Option<::std::string::String>,
+            ) -> $crate::Result<bool> {
+                $crate::with(&STRATEGY, |s: &mut $strategy| $crate::Unfinished::abandon(s, &label, to.as_deref()))
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings_unfinished::export_guest_unfinished!(Exported with_types_in $crate::bindings_unfinished);
+    };
     (Drill $strategy:ident) => {
         impl $crate::bindings_drill::exports::bkhost::snapshot::drill::Guest for Exported {
             fn rehearse(

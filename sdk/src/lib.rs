@@ -129,6 +129,18 @@ pub mod bindings_covers {
         with: { "bkhost:snapshot/types@0.1.0": crate::bindings::bkhost::snapshot::types },
     });
 }
+#[doc(hidden)]
+#[allow(missing_docs, unsafe_code, unreachable_pub, unused_qualifications, clippy::all, clippy::restriction)]
+pub mod bindings_unfinished {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "abandoning",
+        pub_export_macro: true,
+        export_macro_name: "export_guest_unfinished",
+        default_bindings_module: "bkhost_sdk::bindings_unfinished",
+        with: { "bkhost:snapshot/types@0.1.0": crate::bindings::bkhost::snapshot::types },
+    });
+}
 pub mod config;
 pub mod digest;
 mod error;
@@ -149,6 +161,7 @@ pub mod staging;
 mod strategy;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+pub mod unfinished;
 
 pub use bindings::bkhost::snapshot::types::{
     Archived, ArchivedForm, Consistency, Error, ErrorCode, Finding, Severity, Snapshot,
@@ -158,7 +171,7 @@ pub use bindings_covers::exports::bkhost::snapshot::covers::{Place, Volume};
 #[doc(hidden)]
 pub use export::{Cell, with};
 pub use frozen::{Frozen, can_freeze, freeze};
-pub use optional::{Covers, Drill, Identity, Offsite, Verify};
+pub use optional::{Covers, Drill, Identity, Offsite, Unfinished, Verify};
 pub use retry::retry;
 pub use snapshot::now;
 pub use strategy::Strategy;

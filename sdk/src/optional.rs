@@ -87,3 +87,14 @@ pub trait Covers: Strategy {
     /// It cannot be found out.
     fn volume_of(&mut self, place: &Place) -> Result<Option<Volume>>;
 }
+
+/// A strategy whose restore makes something at its vendor, of which a crash would leave a half. One that restores into
+/// `/target` needs none.
+pub trait Unfinished: Strategy {
+    /// Remove what the restore of this label ([`archive::label`](crate::archive::label)) to this target has made: only what
+    /// provably was made by it. True: it had come to its end, all of it is there, and nothing is removed. On a fresh value. It may have made nothing, all, or anything in between. Idempotent.
+    ///
+    /// # Errors
+    /// Something of it is left: it is tried again.
+    fn abandon(&mut self, label: &str, to: Option<&str>) -> Result<bool>;
+}

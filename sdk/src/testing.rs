@@ -112,6 +112,14 @@ pub trait Host {
         Err(Error::unsupported(format!("the test did not expect to extract '{name}' of set {set} into {to}")))
     }
 
+    /// The label of the restore: the same one, unless the test says otherwise.
+    ///
+    /// # Errors
+    /// As the test likes.
+    fn label(&mut self) -> Result<String> {
+        Ok("bkhost-test-20261121-120000-0a1b2c".to_owned())
+    }
+
     /// A tree is back in this directory.
     ///
     /// # Errors
@@ -140,8 +148,9 @@ pub trait Host {
     ///
     /// # Errors
     /// As the test likes.
-    fn holds(&mut self, part: &str, directory: &str) -> Result<Option<Held>> {
-        Err(Error::unsupported(format!("the test did not expect part {part} to be asked for {directory}")))
+    fn holds(&mut self, part: &str, directory: &str, through: bool) -> Result<Option<Held>> {
+        let asked = format!("part {part} to be asked for {directory} (through: {through})");
+        Err(Error::unsupported(format!("the test did not expect {asked}")))
     }
 
     /// The earlier set that can be built on: none, unless the test says so.

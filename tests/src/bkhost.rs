@@ -187,6 +187,15 @@ impl Bkhost {
         Running::start(self.command(args), false)
     }
 
+    /// Start it, to die at this point of its journal: `after:child-ended:4`.
+    #[must_use]
+    #[track_caller]
+    pub fn doomed<S: AsRef<OsStr>>(&self, args: &[S], point: &str) -> Running {
+        let mut command = self.command(args);
+        command.env("BKHOST_TEST", "1").env("BKHOST_FAULT_POINT", point);
+        Running::start(command, false)
+    }
+
     /// Run it to its end.
     #[track_caller]
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Outcome {

@@ -45,6 +45,17 @@ pub(super) mod covering {
     });
 }
 
+/// What a plugin may export besides: the removal of what a restore that died has left.
+pub(super) mod abandoning {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "abandoning",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: { "bkhost:snapshot/types": crate::plugin::bindings::bkhost::snapshot::types },
+    });
+}
+
 /// What a plugin may export besides: its rehearsal of a restore.
 pub(super) mod rehearsing {
     wasmtime::component::bindgen!({

@@ -5,8 +5,8 @@ use std::ops::Deref;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 
-use super::bindings::{self, copying, covering, identifying, rehearsing, verifying};
-use super::imports::{COVERS, DRILL, IDENTITY, OFFSITE, VERIFY, offers};
+use super::bindings::{self, abandoning, copying, covering, identifying, rehearsing, verifying};
+use super::imports::{COVERS, DRILL, IDENTITY, OFFSITE, UNFINISHED, VERIFY, offers};
 use super::state::State;
 
 /// A component whose exports were looked up: ready to be instantiated.
@@ -18,6 +18,7 @@ pub(super) struct Compiled {
     identity: bool,
     offsite: bool,
     covers: bool,
+    unfinished: bool,
 }
 
 /// The exports of one instance.
@@ -28,6 +29,7 @@ pub(super) struct Bound {
     pub(super) identity: Option<identifying::Identifying>,
     pub(super) offsite: Option<copying::Copying>,
     pub(super) covers: Option<covering::Covering>,
+    pub(super) unfinished: Option<abandoning::Abandoning>,
 }
 
 impl Compiled {
@@ -37,8 +39,8 @@ impl Compiled {
     /// One of them is not what the contract says.
     pub(super) fn new(linker: &Linker<State>, component: &Component, exports: &[String]) -> wasmtime::Result<Self> {
         let pre = linker.instantiate_pre(component)?;
-        let [verify, drill, identity, covers] =
-            [VERIFY, DRILL, IDENTITY, COVERS].map(|interface| offers(exports, interface));
+        let [verify, drill, identity, covers, unfinished] =
+            [VERIFY, DRILL, IDENTITY, COVERS, UNFINISHED].map(|interface| offers(exports, interface));
         if verify {
             verifying::VerifyingPre::new(pre.clone())?;
         }
@@ -55,7 +57,10 @@ impl Compiled {
         if covers {
             covering::CoveringPre::new(pre.clone())?;
         }
-        Ok(Self { strategy: bindings::PluginPre::new(pre)?, verify, drill, identity, offsite, covers })
+        if unfinished {
+            abandoning::AbandoningPre::new(pre.clone())?;
+        }
+        Ok(Self { strategy: bindings::PluginPre::new(pre)?, verify, drill, identity, offsite, covers, unfinished })
     }
 
     pub(super) fn engine(&self) -> &wasmtime::Engine {
@@ -72,6 +77,7 @@ impl Compiled {
             identity: self.identity.then(|| identifying::Identifying::new(&mut *store, &instance)).transpose()?,
             offsite: self.offsite.then(|| copying::Copying::new(&mut *store, &instance)).transpose()?,
             covers: self.covers.then(|| covering::Covering::new(&mut *store, &instance)).transpose()?,
+            unfinished: self.unfinished.then(|| abandoning::Abandoning::new(&mut *store, &instance)).transpose()?,
         })
     }
 }

@@ -17,6 +17,8 @@ pub(super) const IDENTITY: &str = "bkhost:snapshot/identity";
 pub(super) const OFFSITE: &str = "bkhost:snapshot/offsite";
 /// The optional interface of plugins that capture volumes on which files of other parts may lie.
 pub(super) const COVERS: &str = "bkhost:snapshot/covers";
+/// The optional interface of plugins whose restore makes something at their vendor.
+pub(super) const UNFINISHED: &str = "bkhost:snapshot/unfinished";
 /// The version of the contract this build speaks, without its patch level.
 const CONTRACT: &str = "0.1";
 
@@ -41,7 +43,7 @@ pub(super) fn offers(exports: &[String], interface: &str) -> bool {
 
 fn check_exports(exports: &[String]) -> Result<()> {
     for (interface, version) in exports.iter().map(|export| split(export)) {
-        if matches!(interface, VERIFY | DRILL | IDENTITY | OFFSITE | COVERS) && !speaks(version) {
+        if matches!(interface, VERIFY | DRILL | IDENTITY | OFFSITE | COVERS | UNFINISHED) && !speaks(version) {
             return Err(other_version(interface, version));
         }
     }

@@ -311,6 +311,21 @@ impl Instance {
         .await
     }
 
+    /// Remove what the restore with this label has made. True: it had come to its end, and nothing is removed.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how its call ended.
+    pub async fn abandon(&mut self, label: &str, to: Option<&str>) -> Result<bool> {
+        let (label, to) = (label.to_owned(), to.map(str::to_owned));
+        self.call(Call("abandon", short), move |store, b| {
+            Box::pin(async move {
+                let Some(unfinished) = &b.unfinished else { return Err(wasmtime::Error::msg("it has no unfinished")) };
+                unfinished.bkhost_snapshot_unfinished().call_abandon(store, &label, to.as_deref()).await
+            })
+        })
+        .await
+    }
+
     /// What was archived, as the contract has it.
     fn offered(&self) -> Vec<types::Archived> {
         let items = self.archived.as_ref().map(|archived| archived.items()).unwrap_or_default();

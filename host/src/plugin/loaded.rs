@@ -193,6 +193,12 @@ impl Plugin {
         imports::offers(&self.exports, imports::COVERS)
     }
 
+    /// Whether it removes what a restore that died has left (the contract's `unfinished`).
+    #[must_use]
+    pub fn abandons(&self) -> bool {
+        imports::offers(&self.exports, imports::UNFINISHED)
+    }
+
     /// The size of its file, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {

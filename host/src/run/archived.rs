@@ -21,16 +21,22 @@ pub(super) struct ArchivedPart {
     options: ExtractOptions,
     reporter: Reporter,
     repositories: Option<Arc<Repositories>>,
+    label: Option<String>,
 }
 
 impl ArchivedPart {
     pub(super) fn new(chain: Chain, options: ExtractOptions, reporter: Reporter) -> Self {
-        Self { chain, options, reporter, repositories: None }
+        Self { chain, options, reporter, repositories: None, label: None }
     }
 
     /// The same for a restore, which looks after what is in its trees.
     pub(super) fn looking_after(self, repositories: Option<Arc<Repositories>>) -> Self {
         Self { repositories, ..self }
+    }
+
+    /// The same for the restore of this label.
+    pub(super) fn labelled(self, label: Option<String>) -> Self {
+        Self { label, ..self }
     }
 
     fn link(&self, set: Option<&str>) -> Result<&Link> {
@@ -88,6 +94,10 @@ impl Archived for ArchivedPart {
         warn_of(&self.reporter, &part.name, &extracted);
         self.restored(again, cancel)?;
         Ok(extracted.entries)
+    }
+
+    fn label(&self) -> Option<String> {
+        self.label.clone()
     }
 
     fn restored(&self, tree: Dir, cancel: &CancellationToken) -> Result<()> {

@@ -118,8 +118,8 @@ pub enum Record {
         /// Of this set.
         set: SetId,
     },
-    /// A part is about to be restored. Undone by removing the directory that is written to meanwhile; without one it is for
-    /// the strategy to undo.
+    /// A part is about to be restored. Undone by removing the directory that is written to meanwhile; without one by the
+    /// plugin's `abandon`.
     Restoring {
         /// The part.
         part: String,
@@ -128,6 +128,9 @@ pub enum Record {
         /// The directory that is written to meanwhile.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         partial: Option<Partial>,
+        /// The operator's target, as a strategy that restores to a name gets it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
     },
     /// All of a part is in that directory, and comes into its place now: this is gone on with, not undone.
     Settling {

@@ -17,6 +17,7 @@ use super::session::Session;
 use crate::capability::{CallError, Code, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::{Held, Others, Place, Volume};
+use crate::report::Event;
 
 /// So much of what is on other volumes is told.
 const MOST: usize = 100;
@@ -58,7 +59,7 @@ impl Parts {
 
 #[async_trait]
 impl Others for Seen {
-    async fn holds(&self, name: &str, directory: PathBuf) -> Result<Option<Held>, CallError> {
+    async fn holds(&self, name: &str, directory: PathBuf, through: bool) -> Result<Option<Held>, CallError> {
         let all = &self.all;
         let Some(part) = all.parts.iter().find(|part| part.name() == name && name != self.by) else {
             let names: Vec<_> = all.parts.iter().map(Part::name).filter(|name| *name != self.by).collect();
@@ -74,15 +75,19 @@ impl Others for Seen {
                 .hint("name a part whose plugin captures volumes: zfs, btrfs, lvm"));
         }
         let work = all.cancel.child_token();
-        let (place, outside) = blocking(move || look(&directory, &mounts(), &work)).await?;
+        if through {
+            let what = format!("part `{}`: look through {}", self.by, directory.display());
+            all.session.reporter.event(&Event::Call { what, planned: false });
+        }
+        let (place, outside) = blocking(move || look(&directory, &mounts(), through, &work)).await?;
         let within = |e: Error| CallError::from(e.within(format!("part `{name}`")));
         let volume = all.volume(part, &place).await.map_err(within)?;
         Ok(volume.map(|volume| Held { volume, later: comes_after(&all.parts, part, &self.by), outside }))
     }
 }
 
-/// Where a directory is, and what in it is on other volumes.
-fn look(directory: &Path, mounts: &[Mount], cancel: &CancellationToken) -> Result<(Place, Vec<String>)> {
+/// Where a directory is, and what in it is on other volumes; only what is mounted there, unless all is looked `through`.
+fn look(directory: &Path, mounts: &[Mount], through: bool, cancel: &CancellationToken) -> Result<(Place, Vec<String>)> {
     let cannot = |path: &Path, e: std::io::Error| {
         Error::new(ErrorKind::Io, format!("cannot look through {}", path.display())).because(e)
     };
@@ -101,7 +106,7 @@ fn look(directory: &Path, mounts: &[Mount], cancel: &CancellationToken) -> Resul
     let relative = |path: &Path| path.strip_prefix(directory).unwrap_or(path).to_string_lossy().into_owned();
     let mounted = mounts.iter().filter(|mount| mount.at != directory && mount.at.starts_with(directory));
     let mut outside: BTreeSet<String> = mounted.map(|mount| relative(&mount.at)).collect();
-    let mut open = vec![directory.to_owned()];
+    let mut open = if through { vec![directory.to_owned()] } else { Vec::new() };
     while let Some(dir) = open.pop() {
         if cancel.is_cancelled() {
             return Err(Error::new(ErrorKind::Cancelled, "it was cancelled"));
@@ -147,7 +152,7 @@ mod tests {
         let mount =
             |at: &Path, source: &str| Mount { at: at.to_owned(), source: source.to_owned(), kind: "k".to_owned() };
         let mut all = vec![mount(Path::new("/"), "below"), mount(&root, "hidden"), mount(&root, "seen")];
-        let (place, outside) = look(&root, &all, &none).unwrap();
+        let (place, outside) = look(&root, &all, true, &none).unwrap();
         assert_eq!(
             (place.device, place.source.as_str(), place.mount_point.as_path()),
             (device, "seen", root.as_path())
@@ -155,10 +160,10 @@ mod tests {
         assert!(outside.is_empty());
         all.push(mount(&root.join("a/b"), "another"));
         all.push(mount(Path::new("/elsewhere"), "far"));
-        let (place, outside) = look(&root.join("a"), &all, &none).unwrap();
-        assert_eq!((place.source.as_str(), outside), ("seen", vec!["b".to_owned()]));
-        assert!(look(&root.join("nothing"), &all, &none).is_err());
+        let (place, outside) = look(&root.join("a"), &all, false, &none).unwrap();
+        assert_eq!((place.source.as_str(), outside), ("seen", vec!["b".to_owned()]), "what is mounted is always seen");
+        assert!(look(&root.join("nothing"), &all, true, &none).is_err());
         none.cancel();
-        assert_eq!(look(&root, &all, &none).unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(look(&root, &all, true, &none).unwrap_err().kind(), ErrorKind::Cancelled);
     }
 }

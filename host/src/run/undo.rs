@@ -3,6 +3,7 @@
 //! It works from the journal alone, so that it does not matter whether the run failed a moment ago in this process or died
 //! with the machine yesterday.
 
+use std::ops::AsyncFnOnce;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,13 +234,7 @@ async fn undo_part(
     keeper: &Arc<JournalKeeper>,
 ) -> Result<()> {
     let what = format!("part `{}`: discard {}", left.part, left.label);
-    session.reporter.event(&Event::Call { what: what.clone(), planned: false });
-    let cancel = CancellationToken::new();
-    let purpose = Purpose { witness: Arc::clone(keeper) as _, ..Purpose::plain(cancel.clone()) };
-    let mut live: Option<LivePart<'_>> = None;
-    let work = async {
-        // Also this may wait: it asks the vendor where things are.
-        let live = live.insert(part.start(session, purpose).await?);
+    let work = async |live: &mut LivePart<'_>| {
         if let Some(snapshot) = &left.snapshot {
             live.instance.close(snapshot).await?;
         }
@@ -252,12 +247,32 @@ async fn undo_part(
         // Also after a delete: a capture that failed half-way through several datasets left no record.
         live.instance.discard(&left.label).await
     };
+    in_fresh_instance(session, (part, None), keeper, &what, work).await
+}
+
+/// Have a part's plugin undo something, in a fresh instance, whose slots `restore.to` are this. It is given its time.
+///
+/// # Errors
+/// Those of `work`; it took too long.
+pub(super) async fn in_fresh_instance<T>(
+    session: &Session,
+    (part, restore_to): (&Part, Option<String>),
+    keeper: &Arc<JournalKeeper>,
+    what: &str,
+    work: impl AsyncFnOnce(&mut LivePart<'_>) -> Result<T>,
+) -> Result<T> {
+    session.reporter.event(&Event::Call { what: what.to_owned(), planned: false });
+    let cancel = CancellationToken::new();
+    let purpose = Purpose { witness: Arc::clone(keeper) as _, restore_to, ..Purpose::plain(cancel.clone()) };
+    let mut live: Option<LivePart<'_>> = None;
+    // Also the start may wait: it asks the vendor where things are.
+    let work = async { work(live.insert(part.start(session, purpose).await?)).await };
     let bounded = async {
         let mut work = pin!(work);
         if let Ok(result) = tokio::time::timeout(PATIENCE, &mut work).await {
             return result;
         }
-        let error = Error::new(ErrorKind::TimedOut, format!("undoing `{}` took more than {PATIENCE:?}", left.label))
+        let error = Error::new(ErrorKind::TimedOut, format!("`{what}` took more than {PATIENCE:?}"))
             .hint("find out why the vendor's tool hangs; then `bkhost recover`, or the next run, tries again");
         let error = keeper.running().into_iter().fold(error, |error, command| error.detail("was running", command));
         // It ends by itself then, and what it runs is killed. What does not go is stuck in the kernel.
@@ -265,12 +280,12 @@ async fn undo_part(
         let _ = tokio::time::timeout(REAP_PATIENCE, &mut work).await;
         Err(error)
     };
-    let result = waiting_for(&session.reporter, || keeper.running_in(&what), bounded).await;
+    let result = waiting_for(&session.reporter, || keeper.running_in(what), bounded).await;
     cancel.cancel();
     if let Some(live) = live {
         live.stop().await;
     }
-    result.map_err(|e| e.within(format!("part `{}`", left.part)))
+    result.map_err(|e| e.within(format!("part `{}`", part.name())))
 }
 
 async fn abandon(store: &Store, instance: &str, id: &SetId) -> Result<()> {

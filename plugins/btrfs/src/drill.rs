@@ -4,13 +4,15 @@ use bkhost_sdk::{Archived, Error, Finding, Result, config, path};
 
 use crate::config::Config;
 use crate::mark::Mark;
-use crate::names::last_component;
+use crate::names::{last_component, partial};
 use crate::own::destroy;
 use crate::show::{nested, show};
 use crate::{State, place};
 
 /// What takes the place of a run in the mark of what a rehearsal makes.
 const RUN: &str = "drill";
+/// What takes the place of a restore's label.
+const LABEL: &str = "bkhost-drill";
 
 fn name() -> String {
     format!("bkhost-drill-{}-{}", config::instance(), config::part())
@@ -33,14 +35,14 @@ fn unsupported() -> Error {
 /// Restore into it, and delete it.
 pub(crate) fn rehearse(config: &Config, state: &State, archived: &[Archived]) -> Result<Vec<Finding>> {
     let scratch = scratch(config).ok_or_else(unsupported)?;
-    for path in [scratch.clone(), format!("{scratch}.bkhost-partial")] {
+    for path in [scratch.clone(), partial(&scratch, LABEL)] {
         if show("drill-show", "target", &path)? != crate::show::Found::Absent {
             return Err(Error::conflict(format!("{path} exists, and was not made by a drill of this part"))
                 .hint("rename or remove it, or name another drill-directory"));
         }
     }
     Mark::new(RUN, bkhost_sdk::now(), Vec::new()).write(&mark(), true)?;
-    let outcome = place::into(state, archived, &scratch);
+    let outcome = place::into(state, archived, &scratch, LABEL);
     let cleared = clear(config);
     outcome?;
     cleared?;
@@ -58,7 +60,7 @@ pub(crate) fn clear(config: &Config) -> Result<()> {
     if Mark::read(&mark())?.is_none_or(|mark| mark.run != RUN) {
         return Ok(());
     }
-    for path in [scratch.clone(), format!("{scratch}.bkhost-partial")] {
+    for path in [scratch.clone(), partial(&scratch, LABEL)] {
         if show("drill-show", "target", &path)?.subvolume().is_none() {
             continue;
         }

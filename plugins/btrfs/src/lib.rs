@@ -18,8 +18,8 @@ mod swap;
 mod verify;
 
 use bkhost_sdk::{
-    Archived, Covers, Drill, Error, Finding, Place, Result, Snapshot, Source, Strategy, Verify, Volume, exec, info,
-    warn,
+    Archived, Covers, Drill, Error, Finding, Place, Result, Snapshot, Source, Strategy, Unfinished, Verify, Volume,
+    archive, exec, info, warn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ use names::{snapshot_path, snapshot_source, source_name};
 use show::{Found, explain, show};
 use stream::Stream;
 
-bkhost_sdk::export!(Btrfs: Verify + Drill + Covers);
+bkhost_sdk::export!(Btrfs: Verify + Drill + Covers + Unfinished);
 
 /// What a snapshot record keeps for the later calls.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -118,6 +118,13 @@ impl Covers for Btrfs {
             }
         }
         Ok(None)
+    }
+}
+
+impl Unfinished for Btrfs {
+    fn abandon(&mut self, label: &str, to: Option<&str>) -> Result<bool> {
+        // A swap that was interrupted is gone on with by the next restore: what was set aside is not there then.
+        to.map_or(Ok(false), |to| place::abandon(label, to))
     }
 }
 
@@ -216,7 +223,7 @@ impl Strategy for Btrfs {
         let state: State = snapshot.state()?;
         match to {
             None => swap::in_place(&self.config, &state),
-            Some(to) => place::into(&state, archived, to),
+            Some(to) => place::into(&state, archived, to, &archive::label()?),
         }
     }
 

@@ -43,6 +43,13 @@ pub(crate) fn mount_directory(n: usize) -> String {
     format!("{}/restore-{n}", bkhost_sdk::path::STAGING)
 }
 
+/// Where a restore makes what becomes `to`: beside it, in a name that no other restore has.
+pub(crate) fn partial(to: &str, label: &str) -> String {
+    // The id, of which an instance's labels are made.
+    let id = label.get(label.len().saturating_sub(22)..).unwrap_or(label);
+    format!("{to}.bkhost-partial-{id}")
+}
+
 /// Whether a path is another, or lies in it, by their words.
 pub(crate) fn within(path: &str, outer: &str) -> bool {
     path == outer || path.strip_prefix(outer.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))

@@ -1,19 +1,19 @@
 //! Into a new subvolume: filled from the archive, or received from streams, beside the target, which exists only when all of
 //! it is complete.
 
-use bkhost_sdk::{Archived, ArchivedForm, Error, ErrorCode, Result, archive, exec, info, path, warn};
+use bkhost_sdk::{Archived, ArchivedForm, Error, ErrorCode, Result, archive, exec, info, path, unfinished, warn};
 
 use crate::config::Config;
-use crate::names::{last_component, mount_directory};
+use crate::names::{last_component, mount_directory, partial};
 use crate::own::destroy;
 use crate::show::{absent, explain, nested, show};
 use crate::stream::Piece;
 use crate::{Captured, State};
 
 /// Restore into what `to` names.
-pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()> {
+pub(crate) fn into(state: &State, archived: &[Archived], to: &str, label: &str) -> Result<()> {
     plain(to)?;
-    let of = Target::new(state, to)?;
+    let of = Target::new(state, to, label)?;
     let items = of.items(archived)?;
     of.refuse_existing()?;
     let outcome = match state.has_streams() {
@@ -21,13 +21,23 @@ pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()>
         false => of.fill(),
     };
     if let Err(error) = outcome {
-        if let Err(left) = of.clear() {
+        unfinished::forget_complete()?;
+        if let Err(left) = clear(&of.partial) {
             warn!("{} is left of the failed restore: {}", of.partial, left.message);
         }
         return Err(explain_target(error));
     }
     info!("{to} is complete");
     Ok(())
+}
+
+/// Remove what the restore of this label to `to` has made, unless it had come to its end. Whether it had.
+pub(crate) fn abandon(label: &str, to: &str) -> Result<bool> {
+    let there = || exec::run("target-kind", &[("target", to)]).map(|output| output.status == 0);
+    // Nothing was there when it began.
+    let complete = unfinished::is_complete(label)? && there()?;
+    clear(&partial(to, label))?;
+    Ok(complete)
 }
 
 /// A path that means what it says.
@@ -42,6 +52,8 @@ fn plain(to: &str) -> Result<()> {
 
 struct Target<'a> {
     to: &'a str,
+    /// The label of the restore.
+    label: &'a str,
     /// What becomes `to`.
     partial: String,
     state: &'a State,
@@ -51,13 +63,13 @@ struct Target<'a> {
 type Items<'a> = Vec<Vec<&'a Archived>>;
 
 impl<'a> Target<'a> {
-    fn new(state: &'a State, to: &'a str) -> Result<Self> {
+    fn new(state: &'a State, to: &'a str, label: &'a str) -> Result<Self> {
         let paths: Vec<&str> = state.subvolumes.iter().map(|captured| captured.marked.path.as_str()).collect();
         if let Some(same) = Config::same_last(&paths) {
             return Err(Error::conflict(format!("two subvolumes of this set would both become {to}/{same}"))
                 .hint("give them different parts, so that each can be restored by itself"));
         }
-        Ok(Self { to, partial: format!("{to}.bkhost-partial"), state })
+        Ok(Self { to, label, partial: partial(to, label), state })
     }
 
     fn several(&self) -> bool {
@@ -96,20 +108,12 @@ impl<'a> Target<'a> {
 
     /// What exists is never written to.
     fn refuse_existing(&self) -> Result<()> {
-        for (path, hint) in [
-            (self.to, "restore into a new name: what exists is never written to".to_owned()),
-            (
-                &self.partial,
-                format!(
-                    "an interrupted restore may have left it: look at it, then `btrfs subvolume delete '{}'`, what is in it first",
-                    self.partial
-                ),
-            ),
-        ] {
+        for path in [self.to, &self.partial] {
             let output = exec::run("target-kind", &[("target", path)])?;
             if !absent(&output) {
                 output.ok().map_err(explain_target)?;
-                return Err(Error::already_exists(format!("{path} exists")).hint(hint));
+                return Err(Error::already_exists(format!("{path} exists"))
+                    .hint("restore into a new name: what exists is never written to"));
             }
         }
         Ok(())
@@ -165,6 +169,7 @@ impl<'a> Target<'a> {
         if !self.several() {
             // Last, so that the target is there only when all is well: in one step.
             let last = received.last().cloned().unwrap_or_default();
+            unfinished::note_complete(self.label)?;
             self.writable(&last, self.to)?;
         }
         let rest = |path: &String| destroy("delete-partial", "target", path);
@@ -197,6 +202,7 @@ impl<'a> Target<'a> {
     }
 
     fn complete(&self) -> Result<()> {
+        unfinished::note_complete(self.label)?;
         exec::run("complete", &[("partial", &self.partial), ("target", self.to)])?.ok()?;
         // `mv -n` says nothing when something is in the way.
         if absent(&exec::run("target-kind", &[("target", &self.partial)])?) {
@@ -204,20 +210,23 @@ impl<'a> Target<'a> {
         }
         Err(Error::already_exists(format!("{} has come into being while it was restored", self.to)))
     }
+}
 
-    /// Remove what this restore has made.
-    fn clear(&self) -> Result<()> {
-        for n in 0..self.state.subvolumes.len() {
+/// Remove what a restore has made here. Idempotent.
+fn clear(partial: &str) -> Result<()> {
+    for entry in std::fs::read_dir(path::local(path::STAGING)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if let Some(n) = name.to_str().and_then(|name| name.strip_prefix("restore-")?.parse().ok()) {
             unmount(&mount_directory(n))?;
         }
-        if show("target-show", "target", &self.partial)?.subvolume().is_none() {
-            return Ok(());
-        }
-        for inner in nested("target-nested", "target", &self.partial)? {
-            destroy("delete-partial", "target", &format!("{}/{}", self.partial, last_component(&inner.path)))?;
-        }
-        destroy("delete-partial", "target", &self.partial)
     }
+    if show("target-show", "target", partial)?.subvolume().is_none() {
+        return Ok(());
+    }
+    for inner in nested("target-nested", "target", partial)? {
+        destroy("delete-partial", "target", &format!("{partial}/{}", last_component(&inner.path)))?;
+    }
+    destroy("delete-partial", "target", partial)
 }
 
 /// Take away what is mounted in the staging area, and its directory. Idempotent.

@@ -133,6 +133,8 @@ fn may_be_set_aside(live: &str, found: &Subvolume) -> Result<()> {
 
 fn swap(step: &Step) -> Result<()> {
     if let Some(aside) = &step.aside {
+        // First: of one that dies now, it is all that tells of it.
+        info!("{} is set aside as {aside}", step.live);
         rename(&step.live, aside)?;
     }
     let slots = [("snapshot", step.snapshot.as_str()), ("subvolume", &step.live)];

@@ -4,6 +4,7 @@
 //! each of them alone proves nothing.
 
 mod check;
+mod merge;
 mod names;
 mod own;
 mod plan;
@@ -14,7 +15,7 @@ mod take;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bkhost_sdk::{Archived, Covers, Error, Finding, Place, Result, Snapshot, Source, Strategy, exec, warn};
+use bkhost_sdk::{Archived, Covers, Error, Finding, Place, Result, Snapshot, Source, Strategy, Unfinished, exec, warn};
 use serde::{Deserialize, Serialize};
 
 use names::{group, mount_directory, snapshot_name, source_name};
@@ -22,7 +23,7 @@ use own::each;
 use plan::Plan;
 use report::{Kind, Volume};
 
-bkhost_sdk::export!(Lvm: Covers);
+bkhost_sdk::export!(Lvm: Covers + Unfinished);
 
 /// From this fill on the operator is told, in percent.
 const NEARLY_FULL: f64 = 80.0;
@@ -83,15 +84,22 @@ struct Lvm {
 }
 
 impl Covers for Lvm {
-    /// A volume is known by where it is mounted. Several are made to stand still together only where that can be had: so each
-    /// is sure of itself alone.
+    /// A volume is known by the number of its device, whatever else is mounted at the same place. Several are made to stand still
+    /// together only where that can be had: so each is sure of itself alone.
     fn volume_of(&mut self, place: &Place) -> Result<Option<bkhost_sdk::Volume>> {
         for volume in &self.config.volumes {
-            if report::mounts(volume)?.iter().any(|mount| mount.target == place.mount_point) {
+            if report::volume(volume)?.is_some_and(|found| found.device() == Some(place.device)) {
                 return Ok(Some(bkhost_sdk::Volume { name: volume.clone(), instant: volume.clone() }));
             }
         }
         Ok(None)
+    }
+}
+
+impl Unfinished for Lvm {
+    fn abandon(&mut self, label: &str, to: Option<&str>) -> Result<bool> {
+        // A merge is not undone, but gone on with by the next restore.
+        to.map_or(Ok(false), |to| restore::abandon(label, to))
     }
 }
 
@@ -228,7 +236,7 @@ impl Strategy for Lvm {
     fn restore(&mut self, snapshot: &Snapshot, archived: &[Archived], to: Option<&str>) -> Result<()> {
         let state: State = snapshot.state()?;
         match to {
-            None => restore::in_place(&state),
+            None => merge::in_place(&state),
             Some(to) => restore::into(&state, archived, to),
         }
     }

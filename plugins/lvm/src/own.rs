@@ -10,7 +10,7 @@ use crate::report::{self, Kind, Volume};
 use crate::{Captured, gone};
 
 /// How long to wait for what is busy just after an unmount.
-const BUSY: Duration = Duration::from_secs(30);
+pub(crate) const BUSY: Duration = Duration::from_secs(30);
 
 /// Do it for all, whatever becomes of each; the first error.
 pub(crate) fn each<T>(all: impl Iterator<Item = T>, mut work: impl FnMut(T) -> Result<()>) -> Result<()> {

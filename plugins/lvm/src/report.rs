@@ -23,6 +23,10 @@ pub(crate) struct Volume {
     lv_tags: String,
     lv_time: String,
     lv_snapshot_invalid: String,
+    #[serde(rename = "lv_kernel_major")]
+    major: String,
+    #[serde(rename = "lv_kernel_minor")]
+    minor: String,
     vg_free: String,
     vg_extent_size: String,
 }
@@ -93,6 +97,13 @@ impl Volume {
         number(&self.vg_extent_size).max(1)
     }
 
+    /// The number of its device, as `stat -c %d` tells it of what is on it; none: it is not active.
+    pub(crate) fn device(&self) -> Option<u64> {
+        // LVM says -1 of one that is not.
+        let (major, minor): (u64, u64) = (self.major.trim().parse().ok()?, self.minor.trim().parse().ok()?);
+        Some((minor & 0xff) | ((major & 0xfff) << 8) | ((minor & !0xff) << 12) | ((major & !0xfff) << 32))
+    }
+
     /// When it was created, in seconds since the epoch.
     pub(crate) fn created(&self) -> u64 {
         number(&self.lv_time)
@@ -123,6 +134,13 @@ impl Volume {
             // A capture that failed half-way leaves one without an origin, and so does a thin origin that was removed.
             && (self.origin == origin || self.origin.is_empty());
         ours.then_some(label)
+    }
+
+    /// Whether the restore of this label made it: it is not complete (`restore`), or is (`restored`).
+    pub(crate) fn is_of(&self, what: &str, label: &str) -> bool {
+        self.tag("instance") == Some(config::instance().as_str())
+            && self.tag("part") == Some(config::part().as_str())
+            && self.tag(what) == Some(label)
     }
 }
 
@@ -193,11 +211,11 @@ mod tests {
     /// As LVM 2.03.16 wrote it.
     const RECORDED: &str = r#"  {
       "report": [ { "lv": [
-          {"lv_name":"data", "lv_uuid":"7dz5bl", "lv_attr":"owi-aos---", "lv_size":"335544320", "origin":"", "pool_lv":"", "data_percent":"", "metadata_percent":"", "lv_tags":"", "lv_time":"1795240238", "lv_snapshot_invalid":"unknown", "vg_free":"1761607680", "vg_extent_size":"4194304"},
-          {"lv_name":"snap", "lv_uuid":"qrBJOU", "lv_attr":"swi-aos---", "lv_size":"41943040", "origin":"data", "pool_lv":"", "data_percent":"5.07", "metadata_percent":"", "lv_tags":"bkhost:instance=i,bkhost:part=p,bkhost:run=x", "lv_time":"1795240239", "lv_snapshot_invalid":"", "vg_free":"1761607680", "vg_extent_size":"4194304"},
-          {"lv_name":"full", "lv_uuid":"aaaaaa", "lv_attr":"swi-I-s---", "lv_size":"8388608", "origin":"data", "pool_lv":"", "data_percent":"100.00", "metadata_percent":"", "lv_tags":"", "lv_time":"1795240239", "lv_snapshot_invalid":"snapshot invalid", "vg_free":"1761607680", "vg_extent_size":"4194304"},
-          {"lv_name":"pool", "lv_uuid":"bbbbbb", "lv_attr":"twi-aotz--", "lv_size":"419430400", "origin":"", "pool_lv":"", "data_percent":"16.20", "metadata_percent":"1.37", "lv_tags":"", "lv_time":"1795240239", "lv_snapshot_invalid":"unknown", "vg_free":"1761607680", "vg_extent_size":"4194304"},
-          {"lv_name":"ts", "lv_uuid":"cccccc", "lv_attr":"Vwi---tz-k", "lv_size":"1073741824", "origin":"tv", "pool_lv":"pool", "data_percent":"", "metadata_percent":"", "lv_tags":"", "lv_time":"1795240239", "lv_snapshot_invalid":"unknown", "vg_free":"1761607680", "vg_extent_size":"4194304"}
+          {"lv_name":"data", "lv_uuid":"7dz5bl", "lv_attr":"owi-aos---", "lv_size":"335544320", "origin":"", "pool_lv":"", "data_percent":"", "metadata_percent":"", "lv_tags":"", "lv_time":"1795240238", "lv_snapshot_invalid":"unknown", "lv_kernel_major":"254", "lv_kernel_minor":"3", "vg_free":"1761607680", "vg_extent_size":"4194304"},
+          {"lv_name":"snap", "lv_uuid":"qrBJOU", "lv_attr":"swi-aos---", "lv_size":"41943040", "origin":"data", "pool_lv":"", "data_percent":"5.07", "metadata_percent":"", "lv_tags":"bkhost:instance=i,bkhost:part=p,bkhost:run=x", "lv_time":"1795240239", "lv_snapshot_invalid":"", "lv_kernel_major":"254", "lv_kernel_minor":"4", "vg_free":"1761607680", "vg_extent_size":"4194304"},
+          {"lv_name":"full", "lv_uuid":"aaaaaa", "lv_attr":"swi-I-s---", "lv_size":"8388608", "origin":"data", "pool_lv":"", "data_percent":"100.00", "metadata_percent":"", "lv_tags":"", "lv_time":"1795240239", "lv_snapshot_invalid":"snapshot invalid", "lv_kernel_major":"254", "lv_kernel_minor":"5", "vg_free":"1761607680", "vg_extent_size":"4194304"},
+          {"lv_name":"pool", "lv_uuid":"bbbbbb", "lv_attr":"twi-aotz--", "lv_size":"419430400", "origin":"", "pool_lv":"", "data_percent":"16.20", "metadata_percent":"1.37", "lv_tags":"", "lv_time":"1795240239", "lv_snapshot_invalid":"unknown", "lv_kernel_major":"254", "lv_kernel_minor":"3", "vg_free":"1761607680", "vg_extent_size":"4194304"},
+          {"lv_name":"ts", "lv_uuid":"cccccc", "lv_attr":"Vwi---tz-k", "lv_size":"1073741824", "origin":"tv", "pool_lv":"pool", "data_percent":"", "metadata_percent":"", "lv_tags":"", "lv_time":"1795240239", "lv_snapshot_invalid":"unknown", "lv_kernel_major":"254", "lv_kernel_minor":"3", "vg_free":"1761607680", "vg_extent_size":"4194304"}
       ] } ]
   }"#;
 
@@ -213,6 +231,12 @@ mod tests {
             (data.size(), data.free(), data.extent(), data.created()),
             (335_544_320, 1_761_607_680, 4_194_304, 1_795_240_238)
         );
+        // As 254, 3.
+        assert_eq!(data.device(), Some(65027));
+        let numbered =
+            |major: &str, minor: &str| Volume { major: major.into(), minor: minor.into(), ..data.clone() }.device();
+        assert_eq!(numbered("-1", "-1"), None);
+        assert_eq!(numbered("254", "300"), Some(0x10_fe2c));
         assert_eq!((snap.kind(), snap.is_invalid(), snap.used()), (Kind::Snapshot, false, Some(5.07)));
         assert_eq!((snap.tag("run"), snap.tag("instance"), snap.tag("ru")), (Some("x"), Some("i"), None));
         assert_eq!((full.is_invalid(), full.is_open()), (true, false));

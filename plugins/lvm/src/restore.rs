@@ -1,86 +1,17 @@
-//! Back in place by merging, or into a new volume from the archive.
+//! Into a new volume from the archive.
 
-use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, exec, info, path, retry, warn};
+use std::time::Duration;
+
+use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, config, exec, info, path, retry, warn};
 
 use crate::check::explain_missing;
-use crate::names::{group, mount_directory, snapshot_name, split, valid};
-use crate::own::{self, busy};
-use crate::report::{self, Kind};
+use crate::names::{group, mount_directory, split, valid};
+use crate::own::{self, BUSY, busy};
+use crate::report::{self, Kind, Volume};
 use crate::{Captured, State, read};
 
-/// How long to wait for what is busy just after an unmount.
-const BUSY: std::time::Duration = std::time::Duration::from_secs(30);
-
-/// Merge every snapshot into its origin, after all of them were seen to allow it.
-pub(crate) fn in_place(state: &State) -> Result<()> {
-    for captured in &state.volumes {
-        may_merge(captured, state)?;
-    }
-    for (n, captured) in state.volumes.iter().enumerate() {
-        let name = snapshot_name(&captured.volume, &state.label);
-        let merged = retry(BUSY, busy, || own::ok(exec::run("merge", &[("snapshot", &name)])?).map(drop))
-            .and_then(|()| finished(captured, &name));
-        merged.map_err(|error| match n {
-            0 => error,
-            // Each merge is final: what was done has to be said.
-            _ => error.context(format!("{n} of {} volumes were merged, then", state.volumes.len())),
-        })?;
-        info!("{} is as it was in {name}, which is used up by that", captured.volume);
-    }
-    Ok(())
-}
-
-/// A merge takes the snapshot away. While it is still there, it has only been planned or broke off.
-fn finished(captured: &Captured, name: &str) -> Result<()> {
-    let left = report::volume(name)?;
-    let origin = report::volume(&captured.volume)?;
-    if left.is_none() && origin.as_ref().is_some_and(|origin| !origin.is_merging()) {
-        return Ok(());
-    }
-    Err(Error::conflict(format!("{name} is not merged yet: LVM goes on when {} is next activated", captured.volume))
-        .hint(format!("is something using it? See `lvs -a {}`", group(&captured.volume))))
-}
-
-fn may_merge(captured: &Captured, state: &State) -> Result<()> {
-    let Captured { volume, .. } = captured;
-    let name = snapshot_name(volume, &state.label);
-    let elsewhere = "restore from the archive into a new volume: --to <group>/<new name>";
-    if own::find(volume, &state.label, captured.uuid.as_deref())?.is_none() {
-        let why = if state.kept { "" } else { " (it is removed when it is archived, unless keep-snapshots = true)" };
-        return Err(Error::not_found(format!("snapshot {name} no longer exists{why}")).hint(elsewhere));
-    }
-    let found = own::usable(captured, &state.label).map_err(|error| error.hint(elsewhere))?;
-    let all = report::volumes(group(volume))?.unwrap_or_default();
-    let origin = all.iter().find(|one| one.name == split(volume).1);
-    let Some(origin) = origin.filter(|_| !found.origin.is_empty()) else {
-        return Err(
-            Error::not_found(format!("the volume {volume} that {name} was taken of no longer exists")).hint(elsewhere)
-        );
-    };
-    if origin.is_merging() {
-        return Err(Error::conflict(format!("another snapshot is being merged into {volume}"))
-            .hint("wait until that has ended"));
-    }
-    if let Some(mount) = report::mounts(volume)?.first() {
-        return Err(Error::conflict(format!(
-            "{volume} is mounted at {}: it would be merged only when it is next activated",
-            mount.target
-        ))
-        .hint(format!("stop the application and unmount it: umount {}", mount.target)));
-    }
-    if [origin, &found].iter().any(|one| one.kind() == Kind::Thin && one.is_open()) {
-        return Err(Error::conflict(format!("{volume} or its snapshot is in use")).hint(own::in_use(volume)));
-    }
-    let others: Vec<_> = all
-        .iter()
-        .filter(|one| one.kind() == Kind::Snapshot && one.origin == origin.name && one.name != found.name)
-        .collect();
-    if !others.is_empty() {
-        let names: Vec<_> = others.iter().map(|one| one.name.as_str()).collect();
-        warn!("merging writes to {volume}, which may overflow its other snapshots: {}", names.join(", "));
-    }
-    Ok(())
-}
+/// How long to wait for what a dead restore had mounted. What is busy for longer, somebody else uses.
+const SOON: Duration = Duration::from_secs(3);
 
 /// One volume to restore.
 #[derive(Debug)]
@@ -99,19 +30,62 @@ pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()>
                 .hint("restore into a new name: an existing volume is never written to"));
         }
     }
-    let mut made = Vec::new();
-    let filled = fill(&steps, &mut made);
+    let label = archive::label()?;
+    let filled = fill(&steps, &label);
     let unmounted = own::each(0..steps.len(), |n| read::unmount("restore", n));
-    let outcome = filled.and(unmounted);
-    if outcome.is_err() {
-        for target in made.iter().rev() {
-            let removed = retry(BUSY, busy, || own::ok(exec::run("remove-target", &[("volume", target)])?).map(drop));
-            if let Err(error) = removed {
-                warn!("{target} is left of the failed restore: {}", error.message);
-            }
-        }
+    let outcome = filled.and(unmounted).and_then(|()| complete(&label, steps.iter().map(|step| step.target.as_str())));
+    if outcome.is_err()
+        && let Err(error) = remove(&label, to, BUSY)
+    {
+        warn!("of the failed restore there is left: {}", error.message);
     }
     outcome
+}
+
+/// From here on nobody removes them.
+fn complete<'a>(label: &str, targets: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    own::ok(exec::command("restored").slot("label", label).slots("volume", targets).run()?).map(drop)
+}
+
+/// Remove what the restore of this label has made, unless all of it is complete. Whether it is.
+pub(crate) fn abandon(label: &str, to: &str) -> Result<bool> {
+    let made = made(label, to)?;
+    if !made.iter().any(|volume| volume.is_of("restored", label)) {
+        return remove(label, to, SOON).map(|()| false);
+    }
+    // It was about to note that they all are.
+    let names: Vec<_> = made.iter().map(|volume| format!("{}/{}", group(to), volume.name)).collect();
+    complete(label, names.iter().map(String::as_str)).map(|()| true)
+}
+
+/// What the restore of this label has made, by the tags that were set in the call that made it.
+fn made(label: &str, to: &str) -> Result<Vec<Volume>> {
+    let mut all = report::volumes(group(to))?.unwrap_or_default();
+    all.retain(|volume| volume.is_of("restore", label) || volume.is_of("restored", label));
+    Ok(all)
+}
+
+/// Unmount and remove what it has made and not completed.
+fn remove(label: &str, to: &str, patience: Duration) -> Result<()> {
+    for n in mounted() {
+        read::unmount("restore", n)?;
+    }
+    own::each(made(label, to)?.iter().filter(|volume| volume.is_of("restore", label)), |volume| {
+        let name = format!("{}/{}", group(to), volume.name);
+        retry(patience, busy, || own::ok(exec::run("remove-target", &[("volume", &name)])?).map(drop)).map_err(
+            |error| {
+                let hint = format!("{}; then: lvremove {name}", own::in_use(&name));
+                error.context(format!("volume {name}, which is not complete")).hint(hint)
+            },
+        )
+    })
+}
+
+/// The numbers of the directories in which a restore may have mounted something.
+fn mounted() -> Vec<usize> {
+    let entries = std::fs::read_dir(path::local(path::STAGING)).into_iter().flatten().flatten();
+    let number = |name: std::ffi::OsString| name.to_str()?.strip_prefix("restore-")?.parse().ok();
+    entries.filter_map(|entry| number(entry.file_name())).collect()
 }
 
 fn plan<'a>(state: &'a State, archived: &[Archived], to: &str) -> Result<Vec<Step<'a>>> {
@@ -134,7 +108,7 @@ fn plan<'a>(state: &'a State, archived: &[Archived], to: &str) -> Result<Vec<Ste
     Ok(steps)
 }
 
-fn fill(steps: &[Step<'_>], made: &mut Vec<String>) -> Result<()> {
+fn fill(steps: &[Step<'_>], label: &str) -> Result<()> {
     for (n, step) in steps.iter().enumerate() {
         let Step { captured, target } = step;
         read::unmount("restore", n)?;
@@ -146,12 +120,17 @@ fn fill(steps: &[Step<'_>], made: &mut Vec<String>) -> Result<()> {
             Some(pool) => report::volume(pool)?.is_some_and(|found| found.kind() == Kind::Pool),
             None => false,
         };
-        let created = match pool.filter(|_| thin) {
-            Some(pool) => exec::run("create-thin", &[("volume", target), ("size", &size), ("pool", &pool)])?,
-            None => exec::run("create", &[("volume", target), ("size", &size)])?,
-        };
-        own::ok(created).map_err(explain)?;
-        made.push(target.clone());
+        let pool = pool.filter(|_| thin);
+        exec::command(if pool.is_some() { "create-thin" } else { "create" })
+            .slot("volume", target)
+            .slot("size", &size)
+            .slot_if("pool", pool)
+            .slot("instance", config::instance())
+            .slot("part", config::part())
+            .slot("label", label)
+            .run()
+            .and_then(own::ok)
+            .map_err(explain)?;
         match captured.fstype.as_str() {
             "xfs" => exec::run("make-xfs", &[("volume", target)])?,
             fstype => exec::run("make-ext", &[("type", fstype), ("volume", target)])?,

@@ -21,6 +21,7 @@ struct Lv {
     tags: String,
     used: &'static str,
     invalid: bool,
+    minor: i32,
 }
 
 /// An LVM in memory.
@@ -47,11 +48,12 @@ fn output(status: i32, stdout: impl Into<String>, stderr: impl Into<String>) -> 
 }
 
 fn described(name: &str, lv: &Lv) -> String {
+    let major = if lv.attr.get(4..5) == Some("a") { 254 } else { -1 };
     let invalid = if lv.invalid { "snapshot invalid" } else { "" };
     format!(
         r#"{{"lv_name":"{name}","lv_uuid":"u-{name}","lv_attr":"{}","lv_size":"104857600","origin":"{}","pool_lv":"{}","data_percent":"{}",
-        "metadata_percent":"","lv_tags":"{}","lv_time":"100","lv_snapshot_invalid":"{invalid}","vg_free":"41943040","vg_extent_size":"4194304"}}"#,
-        lv.attr, lv.origin, lv.pool, lv.used, lv.tags
+        "metadata_percent":"","lv_tags":"{}","lv_time":"100","lv_snapshot_invalid":"{invalid}","lv_kernel_major":"{major}","lv_kernel_minor":"{}","vg_free":"41943040","vg_extent_size":"4194304"}}"#,
+        lv.attr, lv.origin, lv.pool, lv.used, lv.tags, lv.minor
     )
 }
 
@@ -106,7 +108,7 @@ impl Host for Machine {
                     pool: if thin { "pool" } else { "" },
                     tags: [tag("instance", "instance"), tag("part", "part"), tag("run", "label")].join(","),
                     used: "1.00",
-                    invalid: false,
+                    ..Lv::default()
                 };
                 world.volumes.insert(name, lv);
                 output(0, "", "")
@@ -122,7 +124,22 @@ impl Host for Machine {
                 output(0, "", "")
             }
             "create" | "create-thin" => {
-                world.volumes.insert(value("volume"), Lv { attr: "-wi-a-----", ..Lv::default() });
+                let tag = |key: &str, slot: &str| format!("bkhost:{key}={}", value(slot));
+                let tags = [tag("instance", "instance"), tag("part", "part"), tag("restore", "label")].join(",");
+                world.volumes.insert(value("volume"), Lv { attr: "-wi-a-----", tags, ..Lv::default() });
+                output(0, "", "")
+            }
+            "restored" => {
+                for name in command.values("volume").unwrap() {
+                    let lv = world.volumes.get_mut(name).unwrap();
+                    lv.tags = lv.tags.replace("bkhost:restore=", "bkhost:restored=");
+                }
+                output(0, "", "")
+            }
+            "poll" => {
+                let merged = format!("{}-{LABEL}", value("volume"));
+                world.volumes.remove(&merged);
+                world.volumes.get_mut(&value("volume")).unwrap().attr = "-wi-a-----";
                 output(0, "", "")
             }
             "remove-target" => {
@@ -348,6 +365,60 @@ fn a_restore_makes_new_volumes_and_takes_them_back_when_it_fails() {
 }
 
 #[test]
+fn only_what_a_dead_restore_made_is_removed() {
+    let machine = machine();
+    let part = |name: &str, label: &str| {
+        at(&machine, name, &["vg/t"], false, |lvm| lvm.abandon(label, Some("vg/new")).unwrap())
+    };
+    let tags = |part: &str, what: &str| format!("bkhost:instance=i,bkhost:part={part},bkhost:{what}=bkhost-i-7");
+    let add = |name: &str, tags: String| {
+        machine.0.borrow_mut().volumes.insert(name.into(), Lv { attr: "-wi-a-----", tags, ..Lv::default() });
+    };
+    add("vg/new", tags("dead", "restore"));
+    add("vg/new-theirs", tags("other", "restore"));
+    add("vg/new-plain", String::new());
+    assert!(!part("dead", "bkhost-i-8") && machine.0.borrow().volumes.contains_key("vg/new"));
+    assert!(!part("dead", "bkhost-i-7"));
+    assert!(!part("dead", "bkhost-i-7"), "nothing is left of it");
+    assert_eq!(called(&machine, "remove-target"), ["remove-target vg/new"]);
+    // It had come to its end, or was about to say so.
+    add("vg/new-a", tags("dead", "restored"));
+    add("vg/new-b", tags("dead", "restore"));
+    assert!(part("dead", "bkhost-i-7"));
+    assert_eq!(called(&machine, "remove-target").len(), 1);
+    assert!(machine.0.borrow().volumes["vg/new-b"].tags.contains("restored="));
+}
+
+#[test]
+fn an_interrupted_merge_is_gone_on_with() {
+    let machine = machine();
+    let volumes = ["vg/a", "vg/x"];
+    let root = std::env::temp_dir().join(format!("bkhost-lvm-{}-again", std::process::id()));
+    at(&machine, "again", &volumes, true, |lvm| {
+        let snapshot = lvm.capture(LABEL).unwrap();
+        machine.0.borrow_mut().mounted.clear();
+        // The first was merged, the second is being merged.
+        let state: State = snapshot.state().unwrap();
+        let note = |at: u64| {
+            let text = serde_json::json!({ "label": state.label, "at": at, "volumes": volumes });
+            std::fs::write(root.join("state/merges.json"), text.to_string()).unwrap();
+        };
+        machine.0.borrow_mut().volumes.remove("vg/a-bkhost-i-1");
+        // LVM hides a snapshot that is being merged.
+        machine.0.borrow_mut().volumes.remove("vg/x-bkhost-i-1");
+        machine.0.borrow_mut().volumes.get_mut("vg/x").unwrap().attr = "Owi-a-s---";
+        assert_eq!(lvm.restore(&snapshot, &[], None).unwrap_err().code, ErrorCode::NotFound, "nothing was noted");
+        note(bkhost_sdk::now() - 25 * 3600 * 1000);
+        assert_eq!(lvm.restore(&snapshot, &[], None).unwrap_err().code, ErrorCode::NotFound, "it is too long ago");
+        note(bkhost_sdk::now());
+        lvm.restore(&snapshot, &[], None).unwrap();
+        assert!(!root.join("state/merges.json").exists());
+        assert_eq!(lvm.restore(&snapshot, &[], None).unwrap_err().code, ErrorCode::NotFound, "it is over");
+    });
+    assert_eq!((called(&machine, "poll").len(), called(&machine, "merge").len()), (1, 0));
+}
+
+#[test]
 fn several_volumes_are_frozen_before_the_first_snapshot_and_until_after_the_last() {
     let machine = machine();
     at(&machine, "pair", &["vg/t", "vg/a", "vg/x"], false, |lvm| {
@@ -412,6 +483,30 @@ fn what_a_dead_run_has_suspended_is_resumed() {
         lvm.discard(LABEL).unwrap();
     });
     assert_eq!(called(&machine, "resume"), ["resume vg/a"]);
+}
+
+#[test]
+fn a_place_is_on_the_volume_of_its_device() {
+    let machine = machine();
+    for (name, minor) in [("vg/a", 1), ("vg/x", 2), ("vg/t", 3)] {
+        machine.0.borrow_mut().volumes.get_mut(name).unwrap().minor = minor;
+    }
+    let place = |minor: u64| Place {
+        path: "/srv/data".into(),
+        device: 254 << 8 | minor,
+        // Whatever is mounted there, or was before it.
+        mount_point: "/srv".into(),
+        source: "/dev/mapper/vg-a".into(),
+        file_system: "ext4".into(),
+    };
+    at(&machine, "covers", &["vg/a", "vg/t"], false, |lvm| {
+        let volume = lvm.volume_of(&place(3)).unwrap().unwrap();
+        assert_eq!((volume.name.as_str(), volume.instant.as_str()), ("vg/t", "vg/t"));
+        assert_eq!(lvm.volume_of(&place(1)).unwrap().unwrap().name, "vg/a");
+        assert!(lvm.volume_of(&place(2)).unwrap().is_none(), "it is not of this part");
+        machine.0.borrow_mut().volumes.get_mut("vg/a").unwrap().attr = "-wi-------";
+        assert!(lvm.volume_of(&place(1)).unwrap().is_none());
+    });
 }
 
 #[test]

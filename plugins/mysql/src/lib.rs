@@ -22,7 +22,7 @@ mod version;
 
 use std::fmt;
 
-use bkhost_sdk::{Archived, Drill, Error, Finding, Identity, Result, Snapshot, Source, Strategy, Verify};
+use bkhost_sdk::{Archived, Drill, Error, Finding, Identity, Result, Snapshot, Source, Strategy, Unfinished, Verify};
 use serde::{Deserialize, Serialize};
 
 use answers::Position;
@@ -31,7 +31,7 @@ use physical::Physical;
 use server::Server;
 use version::Flavor;
 
-bkhost_sdk::export!(Mysql: Verify + Drill + Identity);
+bkhost_sdk::export!(Mysql: Verify + Drill + Identity + Unfinished);
 
 /// `[part.config]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -125,6 +125,16 @@ struct Mysql {
     config: Config,
     logical: Logical,
     physical: Physical,
+}
+
+impl Unfinished for Mysql {
+    fn abandon(&mut self, label: &str, to: Option<&str>) -> Result<bool> {
+        match self.config.method {
+            Method::Dump => restore::abandon(&self.config, label, to),
+            // Into a directory, which the host removes.
+            Method::Physical => Ok(false),
+        }
+    }
 }
 
 impl Strategy for Mysql {

@@ -3,7 +3,7 @@
 //! A database cannot be renamed. So it gets its name at once, together with a table that says that it is not complete;
 //! the table goes when the database is complete. The one statement here that drops a database asks for that table first.
 
-use bkhost_sdk::{Archived, ArchivedForm, Error, ErrorCode, Result, archive, exec, info, warn};
+use bkhost_sdk::{Archived, ArchivedForm, Error, ErrorCode, Result, archive, exec, info, unfinished, warn};
 
 use crate::check::{MARKER, explain};
 use crate::dump::STREAM;
@@ -34,12 +34,14 @@ pub(crate) fn restore(config: &Config, state: &State, archived: &[Archived], to:
     let mut server = Server::open(config, client.flavor, "maker")?;
     may_restore(state, &client, &mut server, &targets)?;
 
+    let label = archive::label()?;
     let mut made = Vec::new();
-    let outcome = make(config, state, &mut server, &client, &targets, &mut made);
+    let outcome = make(config, state, &mut server, &client, (&targets, &label), &mut made);
     if outcome.is_err() {
         // What failed may have been this very session.
         drop(server);
-        drop_made(config, &client, &made);
+        unfinished::forget_complete()?;
+        drop_made(config, &client, &label, &made);
     }
     outcome?;
     for target in &targets {
@@ -117,7 +119,7 @@ fn make<'a>(
     state: &State,
     server: &mut Server,
     client: &Version,
-    targets: &'a [Target<'a>],
+    (targets, label): (&'a [Target<'a>], &str),
     made: &mut Vec<&'a Target<'a>>,
 ) -> Result<()> {
     for target in targets {
@@ -125,6 +127,7 @@ fn make<'a>(
         made.push(target);
         let slots = [
             (target.slot, target.name),
+            ("label", label),
             ("charset", target.from.charset.as_str()),
             ("collation", target.from.collation.as_str()),
         ];
@@ -149,20 +152,39 @@ fn make<'a>(
             )));
         }
     }
+    unfinished::note_complete(label)?;
     for target in targets {
         server.rows(&target.line("complete"), &[(target.slot, target.name)])?;
     }
     Ok(())
 }
 
+/// Drop the databases that the restore of this label has made, unless all of them were complete. Whether they were.
+pub(crate) fn abandon(config: &Config, label: &str, to: Option<&str>) -> Result<bool> {
+    let targets: Vec<(&str, &str)> = match to {
+        Some(to) => vec![("new", to)],
+        None => config.databases.iter().map(|name| ("original", name.as_str())).collect(),
+    };
+    let complete = unfinished::is_complete(label)?;
+    let mut server = Server::open(config, version::ask("client-version")?.flavor, "maker")?;
+    for (slot, name) in targets {
+        // What has no table of this restore is left alone.
+        match complete {
+            true => server.rows(&format!("complete-{slot}"), &[(slot, name)])?,
+            false => server.rows(&format!("drop-{slot}"), &[(slot, name), ("label", label)])?,
+        };
+    }
+    Ok(complete)
+}
+
 /// Drop what a failed restore has made, on a connection of its own.
-fn drop_made(config: &Config, client: &Version, made: &[&Target<'_>]) {
+fn drop_made(config: &Config, client: &Version, label: &str, made: &[&Target<'_>]) {
     if made.is_empty() {
         return;
     }
     let dropped = Server::open(config, client.flavor, "maker").and_then(|mut server| {
         for target in made {
-            server.rows(&target.line("drop"), &[(target.slot, target.name)])?;
+            server.rows(&target.line("drop"), &[(target.slot, target.name), ("label", label)])?;
         }
         Ok(())
     });

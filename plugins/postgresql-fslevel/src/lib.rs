@@ -60,30 +60,32 @@ impl Strategy for Fslevel {
 
     fn check(&mut self) -> Result<Vec<Finding>> {
         let version = exec::run("version", &[]).and_then(exec::Output::ok);
-        Ok(match version.and_then(|_| prove(&self.config)) {
+        Ok(match version.and_then(|_| prove(&self.config, true)) {
             Ok(proof) => notes(&self.config, &proof),
             Err(error) => vec![Finding::from_error("files of the server", error)],
         })
     }
 
-    /// Most of what is dirty is written before the lock, so that the checkpoint under it is short.
+    /// What grows with the database comes before the lock: the look through its files, and most of what is dirty, so that the
+    /// checkpoint under it is short.
     fn prepare(&mut self) -> Result<()> {
+        prove(&self.config, true)?;
         server::checkpoint()
     }
 
     fn capture(&mut self, label: &str) -> Result<Snapshot> {
         server::checkpoint()?;
-        let proof = prove(&self.config)?;
+        let proof = prove(&self.config, false)?;
         let id = format!("{label} at {}", proof.server.lsn);
         let version = proof.server.version.clone();
         let state = State { disk_part: self.config.disk_part.clone(), volumes: proof.volumes, server: proof.server };
         Ok(Snapshot::new(id, Consistency::Atomic, &state)?.version("server", version))
     }
 
-    /// What was true before the capture still is: so it was at the capture.
+    /// What was true before the capture still is, with a look through all files again: so it was at the capture.
     fn finish(&mut self, snapshot: Snapshot) -> Result<Snapshot> {
         let state: State = snapshot.state()?;
-        let after = prove(&self.config)?;
+        let after = prove(&self.config, true)?;
         unchanged(&state.server, &after.server)?;
         info!(
             "recovery of what was captured begins at {} on timeline {}; the server was at {}",

@@ -31,15 +31,17 @@ const PLACES: [&str; 12] = [
     "pg_xact",
 ];
 
-/// Prove it, or say what is in the way. What is only worth knowing is left to the check.
+/// Prove it, or say what is in the way. What is only worth knowing is left to the check. The whole tree is looked `through` for
+/// what is on other volumes: before the lock and after it, since that takes the longer the more relations there are. Under it,
+/// only what is mounted is looked at.
 ///
 /// # Errors
 /// What keeps the files from being a backup; or it cannot be found out.
-pub(crate) fn prove(config: &Config) -> Result<Proof> {
+pub(crate) fn prove(config: &Config, through: bool) -> Result<Proof> {
     let server = server::ask()?;
     same_server(config, &server)?;
     survives_a_crash(&server)?;
-    let data = captured(config, DATA, &format!("the data directory {}", config.data_directory))?;
+    let data = captured(config, (DATA, through), &format!("the data directory {}", config.data_directory))?;
     links()?;
     let mut volumes = vec![data.volume.clone()];
     for (name, _, location) in &server.tablespaces {
@@ -48,7 +50,7 @@ pub(crate) fn prove(config: &Config) -> Result<Proof> {
             continue;
         }
         let what = format!("the tablespace {name} in {location}");
-        let held = captured(config, &guest(config, name, location)?, &what)?;
+        let held = captured(config, (&guest(config, name, location)?, through), &what)?;
         if held.instant != data.instant {
             return Err(Error::conflict(format!(
                 "{what} is on {}, which the part {} does not capture at one instant with {}",
@@ -106,9 +108,9 @@ fn survives_a_crash(server: &Server) -> Result<()> {
 }
 
 /// That the disk part captures a directory wholly, and after this part.
-fn captured(config: &Config, guest: &str, what: &str) -> Result<Held> {
+fn captured(config: &Config, (guest, through): (&str, bool), what: &str) -> Result<Held> {
     let disk = &config.disk_part;
-    let held = others::holds(disk, guest).map_err(|error| match error.code {
+    let held = others::holds(disk, guest, through).map_err(|error| match error.code {
         ErrorCode::NotFound if error.message.contains(disk.as_str()) => {
             error.hint("disk-part in [part.config] names the part that captures the files")
         }

@@ -125,7 +125,7 @@ fn rehearse(config: &Config, state: &State, place: &Place, server: &Server) -> R
     let owners = state.role_passwords.is_some();
     if owners {
         let maker = exec::command("scratch-maker").slot("server", &server.directory);
-        globals::Made::create(&place.roles()?, maker)?;
+        globals::Made::create(&place.roles()?, maker, "bkhost-drill")?;
     }
     let dumps = match state.format {
         Format::Directory => Some(place.extract(dump::DUMPS)?),

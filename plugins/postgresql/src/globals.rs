@@ -57,12 +57,14 @@ pub(crate) fn read(file: &str) -> Result<Roles> {
 #[derive(Debug, Default)]
 pub(crate) struct Made {
     roles: Vec<String>,
+    /// The label of the restore, which is in their comments.
+    label: String,
 }
 
 impl Made {
     /// Create the roles that are missing, in one transaction.
-    pub(crate) fn create(roles: &Roles, maker: exec::Command) -> Result<Self> {
-        let mut made = Self::default();
+    pub(crate) fn create(roles: &Roles, maker: exec::Command, label: &str) -> Result<Self> {
+        let mut made = Self { roles: Vec::new(), label: label.to_owned() };
         if roles.roles.is_empty() {
             return Ok(made);
         }
@@ -70,7 +72,7 @@ impl Made {
         session.send("begin", &[])?;
         for role in &roles.roles {
             let text = role.to_string();
-            for name in answers(&mut session, "role", &text).map_err(may)? {
+            for name in answers(&mut session, "role", &[("role", &text), ("label", label)]).map_err(may)? {
                 if let Ok(name) = serde_json::from_str::<String>(&name) {
                     info!("role {name} was created");
                     made.roles.push(text.clone());
@@ -78,7 +80,7 @@ impl Made {
             }
         }
         for member in &roles.members {
-            answers(&mut session, "member", &member.to_string()).map_err(may)?;
+            answers(&mut session, "member", &[("role", &member.to_string()), ("label", label)]).map_err(may)?;
         }
         session.send("commit", &[])?;
         session.end(ANSWER).map_err(may)?;
@@ -104,16 +106,25 @@ impl Made {
         let mut session = exec::command("maker").session()?;
         session.send("begin", &[])?;
         for role in &self.roles {
-            answers(&mut session, line, role)?;
+            answers(&mut session, line, &[("role", role), ("label", &self.label)])?;
         }
         session.send("commit", &[])?;
         session.end(ANSWER).map(drop)
     }
 }
 
-/// Send a line for a role, and read what it answers.
-fn answers(session: &mut Session, line: &str, role: &str) -> Result<Vec<String>> {
-    session.send(line, &[("role", role)])?;
+/// Drop the roles that the restore of this label has made and not completed.
+pub(crate) fn abandon(label: &str) -> Result<()> {
+    let mut session = exec::command("maker").session()?;
+    session.send("begin", &[])?;
+    answers(&mut session, "abandon-roles", &[("label", label)])?;
+    session.send("commit", &[])?;
+    session.end(ANSWER).map(drop)
+}
+
+/// Send a line, and read what it answers.
+fn answers(session: &mut Session, line: &str, slots: &[(&str, &str)]) -> Result<Vec<String>> {
+    session.send(line, slots)?;
     session.send("mark", &[])?;
     let mut answers = Vec::new();
     loop {

@@ -14,14 +14,15 @@ mod session;
 mod verify;
 
 use bkhost_sdk::{
-    Archived, Error, ErrorCode, Finding, Identity, Result, Snapshot, Source, Strategy, debug, exec, path, staging, warn,
+    Archived, Error, ErrorCode, Finding, Identity, Result, Snapshot, Source, Strategy, Unfinished, debug, exec, path,
+    staging, warn,
 };
 use serde::{Deserialize, Serialize};
 
 use answers::{Facts, Point};
 use session::{Held, Rows};
 
-bkhost_sdk::export!(Postgresql: Verify + Drill + Identity);
+bkhost_sdk::export!(Postgresql: Verify + Drill + Identity + Unfinished);
 
 /// The rows of all tables, beside the dumps.
 const ROWS: &str = "rows.json";
@@ -157,6 +158,12 @@ impl Identity for Postgresql {
     fn identity(&mut self) -> Result<Option<String>> {
         let output = exec::run("identity", &[])?.ok().map_err(check::explain)?;
         Ok(Some(output.first_line().trim().to_owned()))
+    }
+}
+
+impl Unfinished for Postgresql {
+    fn abandon(&mut self, label: &str, _: Option<&str>) -> Result<bool> {
+        restore::abandon(&self.config, label)
     }
 }
 

@@ -13,11 +13,16 @@ pub(crate) fn application(label: &str) -> String {
     format!("bkhost {}", label.get(at..).unwrap_or(label))
 }
 
-/// The name of the n-th database (from 0) while a restore fills it: of our own, and as unique as the run.
-pub(crate) fn temporary(label: &str, n: usize) -> String {
+/// What the names of all databases begin with that the restore of this label fills: of our own, and as unique as the restore.
+pub(crate) fn temporaries(label: &str) -> String {
     let unique: String = label.chars().rev().filter(char::is_ascii_alphanumeric).take(20).collect();
     let unique: String = unique.chars().rev().collect::<String>().to_ascii_lowercase();
-    format!("bkhost-restore-{unique}{:x}-{}", bkhost_sdk::now(), n + 1)
+    format!("bkhost-restore-{unique}-")
+}
+
+/// The name of the n-th database (from 0) while a restore fills it.
+pub(crate) fn temporary(label: &str, n: usize) -> String {
+    format!("{}{}", temporaries(label), n + 1)
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ pub(crate) mod plan;
 
 use std::time::Duration;
 
-use bkhost_sdk::{Archived, ArchivedForm, Error, ErrorCode, Result, archive, exec, info, path, retry, staging, warn};
+use bkhost_sdk::{
+    Archived, ArchivedForm, Error, ErrorCode, Result, archive, exec, info, path, retry, staging, unfinished, warn,
+};
 
 use crate::answers::Facts;
 use crate::check::explain;
@@ -19,7 +21,8 @@ use plan::{Plan, Target};
 const GONE: Duration = Duration::from_secs(30);
 
 pub(crate) fn restore(config: &Config, state: &State, archived: &[Archived], to: Option<&str>) -> Result<()> {
-    let plan = Plan::new(config, state, to)?;
+    let label = archive::label()?;
+    let plan = Plan::new(config, state, to, &label)?;
     for target in &plan.targets {
         let (name, form) = match state.format {
             Format::Directory => (dump::DUMPS, ArchivedForm::Tree),
@@ -34,16 +37,22 @@ pub(crate) fn restore(config: &Config, state: &State, archived: &[Archived], to:
     }
     plan.may(config, state)?;
 
-    let place = Place::new(&format!("{}-files", plan.unique()), state.format)?;
+    let place = Place::new(&plan.files, state.format)?;
     let roles = if config.restore_globals { place.roles()? } else { globals::Roles::default() };
     // Nothing was changed so far.
-    let made = globals::Made::create(&roles, exec::command("maker"))?;
+    let made = globals::Made::create(&roles, exec::command("maker"), &label)?;
     let mut created = Vec::new();
     let outcome = make(config, state, &plan, &place, &mut created)
+        .and_then(|()| unfinished::note_complete(&label))
         .and_then(|()| rename(&plan.targets))
         .and_then(|()| made.complete());
     if outcome.is_err() {
-        created.iter().for_each(|temporary| remove(config, temporary));
+        unfinished::forget_complete()?;
+        for temporary in &created {
+            if let Err(error) = remove(config, temporary) {
+                warn!("database {temporary} is left of the failed restore: {}", error.message);
+            }
+        }
         made.drop();
     }
     outcome?;
@@ -200,19 +209,28 @@ fn rename(targets: &[Target<'_>]) -> Result<()> {
     })
 }
 
-/// Drop what a failed restore has created.
-fn remove(config: &Config, temporary: &str) {
-    let dropped = retry(GONE, in_use, || {
+/// Drop what the restore of this label has made, unless the databases have their names. Whether they do.
+pub(crate) fn abandon(config: &Config, label: &str) -> Result<bool> {
+    staging::remove(&staging::at(&plan::files(label)))?;
+    let unnamed = plan::unnamed(label)?;
+    let complete = unfinished::is_complete(label)? && unnamed.is_empty();
+    unnamed.iter().try_for_each(|temporary| remove(config, temporary))?;
+    if !complete {
+        globals::abandon(label)?;
+    }
+    Ok(complete)
+}
+
+/// Drop a database that has no name but that of its restore.
+fn remove(config: &Config, temporary: &str) -> Result<()> {
+    retry(GONE, in_use, || {
         exec::command("drop")
             .slot("maintenance", &config.maintenance_database)
             .slot("temporary", temporary)
             .run()?
             .ok()
             .map(drop)
-    });
-    if let Err(error) = dropped {
-        warn!("database {temporary} is left of the failed restore: {}", error.message);
-    }
+    })
 }
 
 /// Whether a client that has gone is still counted.

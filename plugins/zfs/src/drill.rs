@@ -8,6 +8,8 @@ use crate::{Config, State, receive, restore};
 
 /// What takes the place of a run in the properties of what a rehearsal makes.
 const RUN: &str = "drill";
+/// What takes the place of a restore's label.
+const LABEL: &str = "bkhost-drill";
 
 /// The dataset that holds everything of a rehearsal.
 fn scratch(config: &Config) -> Option<String> {
@@ -24,8 +26,10 @@ pub(crate) fn rehearse(config: &Config, state: &State, archived: &[Archived]) ->
     make(&scratch)?;
     // As the manifest's `restore.rehearsal` has it: nothing else may be restored into.
     let to = format!("{scratch}/data");
-    let outcome =
-        if state.has_streams() { receive::into(state, archived, &to) } else { restore::into(state, archived, &to) };
+    let outcome = match state.has_streams() {
+        true => receive::into(state, archived, &to, LABEL),
+        false => restore::into(state, archived, &to, LABEL),
+    };
     let cleared = clear(config);
     outcome?;
     cleared?;

@@ -15,13 +15,14 @@ mod restore;
 mod stream;
 mod tool;
 mod tree;
+mod unfinished;
 mod verify;
 
 use std::collections::BTreeMap;
 
 use bkhost_sdk::{
-    Archived, Covers, Drill, Error, Finding, Place, Result, Snapshot, Source, Strategy, Verify, Volume, config, exec,
-    info, warn,
+    Archived, Covers, Drill, Error, Finding, Place, Result, Snapshot, Source, Strategy, Unfinished, Verify, Volume,
+    archive, config, exec, info, warn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ use properties::{Properties, absent};
 use reading::{destroy_clone, make_clone, snapshot_directory};
 use stream::{Piece, Stream};
 
-bkhost_sdk::export!(Zfs: Verify + Drill + Covers);
+bkhost_sdk::export!(Zfs: Verify + Drill + Covers + Unfinished);
 
 /// What is archived of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -158,6 +159,13 @@ impl Covers for Zfs {
     }
 }
 
+impl Unfinished for Zfs {
+    fn abandon(&mut self, label: &str, to: Option<&str>) -> Result<bool> {
+        // A rollback is one step: it was taken, or is taken by the next restore.
+        to.map_or(Ok(false), |to| unfinished::abandon(label, to))
+    }
+}
+
 impl Strategy for Zfs {
     type Config = Config;
 
@@ -265,8 +273,8 @@ impl Strategy for Zfs {
         let state: State = snapshot.state()?;
         match to {
             None => restore::in_place(&self.config, &state),
-            Some(to) if state.has_streams() => receive::into(&state, archived, to),
-            Some(to) => restore::into(&state, archived, to),
+            Some(to) if state.has_streams() => receive::into(&state, archived, to, &archive::label()?),
+            Some(to) => restore::into(&state, archived, to, &archive::label()?),
         }
     }
 

@@ -31,6 +31,13 @@ pub(crate) fn mount_directory(what: &str, n: usize) -> String {
     format!("{}/{what}-{n}", bkhost_sdk::path::STAGING)
 }
 
+/// Where a restore receives what becomes `to`: beside it, in a name that no other restore has.
+pub(crate) fn partial(to: &str, label: &str) -> String {
+    // The id, of which an instance's labels are made.
+    let id = label.get(label.len().saturating_sub(22)..).unwrap_or(label);
+    format!("{to}.bkhost-partial-{id}")
+}
+
 /// The directory that holds a dataset in the archive: the top for one that can only be alone, else its name. No dataset's
 /// name holds a `%`, so no two become the same.
 pub(crate) fn source_name(dataset: &str, alone: bool) -> String {

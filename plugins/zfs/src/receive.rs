@@ -1,12 +1,12 @@
 //! Into a new dataset from send streams: received beside the target, which exists only when all of it is complete.
 
-use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, exec, info, retry, warn};
+use bkhost_sdk::{Archived, Error, Result, archive, exec, info, retry, warn};
 
-use crate::names::snapshot_name;
-use crate::own::BUSY;
-use crate::properties::{self, absent, busy};
+use crate::names::{partial, snapshot_name};
+use crate::own::{BUSY, destroy};
+use crate::properties::{self, busy};
 use crate::restore::{explain, refuse_existing, targets};
-use crate::{Captured, State, stream, tool};
+use crate::{Captured, State, stream, tool, unfinished};
 
 /// One dataset to receive.
 struct Step<'a> {
@@ -19,24 +19,21 @@ struct Step<'a> {
     items: Vec<&'a Archived>,
 }
 
-/// Receive all streams into `<to>.bkhost-partial`, see that they are what was sent, and rename it to `to`.
-pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()> {
-    let partial = format!("{to}.bkhost-partial");
+/// Receive all streams into a dataset beside `to`, see that they are what was sent, and rename it to `to`.
+pub(crate) fn into(state: &State, archived: &[Archived], to: &str, label: &str) -> Result<()> {
+    let partial = partial(to, label);
     let steps = plan(state, archived, to, &partial)?;
     refuse_existing(to)?;
-    refuse_existing(&partial).map_err(|error| match error.code {
-        ErrorCode::AlreadyExists => error
-            .hint(format!("an interrupted restore may have left it: look at it, then `zfs destroy -r '{partial}'`")),
-        _ => error,
-    })?;
+    refuse_existing(&partial)?;
     let without = tool::receives_without()?;
-    let outcome = receive(state, &steps, to, &partial, without);
+    let outcome = receive(state, &steps, &partial, without).and_then(|()| {
+        // From here on it is complete: what has this and the name is not destroyed any more.
+        unfinished::note_restored(&partial, label)?;
+        let named = || exec::run("complete", &[("partial", &partial), ("dataset", to)])?.ok().map(drop);
+        retry(BUSY, busy, named).map_err(explain)
+    });
     if outcome.is_err() {
-        let destroyed = retry(BUSY, busy, || {
-            let output = exec::run("destroy-partial", &[("dataset", &partial)])?;
-            if absent(&output) { Ok(()) } else { output.ok().map(drop) }
-        });
-        if let Err(error) = destroyed {
+        if let Err(error) = destroy("destroy-partial", "dataset", &partial) {
             warn!("{partial} is left of the failed restore: {}", error.message);
         }
         return outcome;
@@ -58,7 +55,7 @@ fn plan<'a>(state: &'a State, archived: &'a [Archived], to: &str, partial: &str)
     Ok(steps)
 }
 
-fn receive(state: &State, steps: &[Step<'_>], to: &str, partial: &str, without: bool) -> Result<()> {
+fn receive(state: &State, steps: &[Step<'_>], partial: &str, without: bool) -> Result<()> {
     if !steps.iter().any(|step| step.partial == partial) {
         exec::run("create-partial", &[("dataset", partial)])?.ok().map_err(explain)?;
     }
@@ -83,8 +80,7 @@ fn receive(state: &State, steps: &[Step<'_>], to: &str, partial: &str, without: 
         }
         info!("{}: {} streams received", step.target, step.items.len());
     }
-    retry(BUSY, busy, || exec::run("complete", &[("partial", partial), ("dataset", to)])?.ok().map(drop))
-        .map_err(explain)
+    Ok(())
 }
 
 /// Before it has its name: nothing must ever be mounted over the original's place.

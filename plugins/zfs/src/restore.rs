@@ -1,12 +1,12 @@
 //! Back in place by rollback, or into a new dataset from the archive.
 
-use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, exec, info, path, retry, warn};
+use bkhost_sdk::{Archived, Error, ErrorCode, Result, archive, config, exec, info, path, retry, warn};
 
 use crate::names::{last_component, mount_directory, snapshot_name};
 use crate::own::{BUSY, mine};
 use crate::properties::{self, Properties, absent, busy};
 use crate::tree::below;
-use crate::{Captured, Config, State};
+use crate::{Captured, Config, State, unfinished};
 
 /// Roll every dataset back, after all of them were seen to allow it.
 pub(crate) fn in_place(config: &Config, state: &State) -> Result<()> {
@@ -78,13 +78,13 @@ fn newer<'a>(all: &'a [Properties], than: &Properties, dataset: &str) -> Vec<&'a
 }
 
 /// Create `to` (several datasets: `to` and one below it for each) and fill it from the archive.
-pub(crate) fn into(state: &State, archived: &[Archived], to: &str) -> Result<()> {
+pub(crate) fn into(state: &State, archived: &[Archived], to: &str, label: &str) -> Result<()> {
     let plan = plan(state, archived, to)?;
     for target in std::iter::once(to).chain(plan.iter().map(|step| step.target.as_str())) {
         refuse_existing(target)?;
     }
     let mut made = Vec::new();
-    let outcome = fill(&plan, to, &mut made);
+    let outcome = fill(&plan, to, label, &mut made).and_then(|()| unfinished::note_restored(to, label));
     if outcome.is_err() {
         for target in made.iter().rev() {
             let destroyed = retry(BUSY, busy, || exec::run("destroy-target", &[("dataset", target)])?.ok().map(drop));
@@ -158,16 +158,22 @@ pub(crate) fn targets(state: &State, to: &str) -> Result<Vec<String>> {
     Ok(targets)
 }
 
-fn fill(plan: &[Step], to: &str, made: &mut Vec<String>) -> Result<()> {
+fn fill(plan: &[Step], to: &str, label: &str, made: &mut Vec<String>) -> Result<()> {
     if !plan.iter().any(|step| step.target == to) {
-        exec::run("create-parent", &[("dataset", to)])?.ok().map_err(explain)?;
+        let create = exec::command("create-parent").slot("part", config::part()).slot("label", label);
+        create.slot("dataset", to).run()?.ok().map_err(explain)?;
         made.push(to.to_owned());
     }
     for (n, step) in plan.iter().enumerate() {
         let directory = mount_directory("restore", n);
         std::fs::create_dir_all(path::local(&directory))
             .map_err(|error| Error::io(format!("creating {directory}"), &error))?;
-        let created = exec::run("create", &[("mountpoint", &directory), ("dataset", &step.target)])?;
+        let created = exec::command("create")
+            .slot("mountpoint", &directory)
+            .slot("part", config::part())
+            .slot("label", label)
+            .slot("dataset", &step.target)
+            .run()?;
         // It exists even when only its mounting failed; not when it was there before.
         if created.status == 0 || created.stderr.contains("successfully created") {
             made.push(step.target.clone());

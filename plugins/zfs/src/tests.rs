@@ -45,10 +45,15 @@ struct World {
     received: Vec<(String, String, String)>,
     /// The `n`th `receive` fails.
     receive_fails: Option<usize>,
+    /// What a restore has made, and is asked for.
+    made: String,
     /// Whether extracting fails.
     damaged: bool,
     calls: Vec<String>,
 }
+
+/// Where a restore to t/new receives.
+const PARTIAL: &str = "t/new.bkhost-partial-20261121-120000-0a1b2c";
 
 #[derive(Clone, Default)]
 struct Zpool(Rc<RefCell<World>>);
@@ -193,7 +198,7 @@ impl Host for Zpool {
             "received" => {
                 let name = value("snapshot");
                 let (dataset, label) = name.split_once('@').unwrap();
-                let original = dataset.replacen("t/new.bkhost-partial", "t/a", 1);
+                let original = dataset.replacen(PARTIAL, "t/a", 1);
                 output(0, format!("{name}\tguid\tg-{original}@{label}\t-\n"), "")
             }
             "create-partial" => {
@@ -214,7 +219,11 @@ impl Host for Zpool {
                 let source = if world.open_zfs { "inherited from t" } else { "received" };
                 output(0, format!("{}\tmountpoint\t/m\t{source}\n", value("dataset")), "")
             }
-            "unplace" => output(0, "", ""),
+            "unplace" | "restored" => output(0, "", ""),
+            "made" => match world.made.is_empty() {
+                true => absent_thing(&value("dataset")),
+                false => output(0, world.made.clone(), ""),
+            },
             "target" if world.created.contains(&value("dataset")) => {
                 output(0, format!("{0}\tmounted\tyes\t-\n{0}\tmountpoint\t/m\t-\n", value("dataset")), "")
             }
@@ -593,7 +602,7 @@ fn a_restore_receives_the_chain_in_order() {
         let expected = [(1, "full-0"), (2, "incremental-0"), (3, "incremental-0")];
         for ((set, name, how), (n, expected)) in received.iter().zip(expected) {
             assert_eq!((set.as_str(), name.as_str()), (format!("20261121-00000{n}-000000").as_str(), expected));
-            assert_eq!(how, "t/new.bkhost-partial mountpoint");
+            assert_eq!(*how, format!("{PARTIAL} mountpoint"));
         }
         assert_eq!(zpool.0.borrow().created, ["t/new"]);
         let error = zfs.restore(&snapshot, &all, Some("t/new")).unwrap_err();
@@ -607,11 +616,42 @@ fn a_restore_receives_the_chain_in_order() {
         let error = zfs.restore(&snapshot, &all, Some("t/new")).unwrap_err();
         assert!(error.message.contains("failed to read from stream"), "{}", error.message);
         assert!(zpool.0.borrow().created.is_empty());
-        zpool.0.borrow_mut().created = vec!["t/new.bkhost-partial".into()];
+        zpool.0.borrow_mut().created = vec![PARTIAL.into()];
         let error = zfs.restore(&snapshot, &all, Some("t/new")).unwrap_err();
         assert_eq!(error.code, ErrorCode::AlreadyExists);
-        assert_eq!(zpool.0.borrow().created, ["t/new.bkhost-partial"]);
+        assert_eq!(zpool.0.borrow().created, [PARTIAL]);
     });
+}
+
+#[test]
+fn only_what_a_dead_restore_made_is_destroyed() {
+    let zpool = streams(true);
+    let abandon = |label: &str| at(&zpool, "dead", &["t/a"], |zfs| zfs.abandon(label, Some("t/new")).unwrap());
+    let id = "bkhost-test-20261121-120000-0a1b2c";
+    let others = "t/new.bkhost-partial-20261121-120000-000000";
+    zpool.0.borrow_mut().created = vec![PARTIAL.into(), others.into(), "t/new.bkhost-partial".into()];
+    assert!(!abandon(id));
+    assert_eq!(zpool.0.borrow().created, [others, "t/new.bkhost-partial"]);
+    // Below a target: made by it, inherited, of another restore, of another part, without anything.
+    let all = ["t/new", "t/new/in", "t/new/inherited", "t/new/other", "t/new/part", "t/new/plain"];
+    zpool.0.borrow_mut().created = all.map(str::to_owned).to_vec();
+    let mark = |name: &str, value: &str, source: &str| format!("{name}\tbkhost:restore\t{value}\t{source}\n");
+    let made = [
+        mark("t/new", &format!("dead/{id}"), "local"),
+        mark("t/new/in", &format!("dead/{id}"), "local"),
+        mark("t/new/inherited", &format!("dead/{id}"), "inherited from t/new"),
+        mark("t/new/other", "dead/bkhost-test-20261121-120000-000000", "local"),
+        mark("t/new/part", &format!("part/{id}"), "local"),
+        mark("t/new/plain", "-", "-"),
+    ]
+    .concat();
+    // It had come to its end.
+    zpool.0.borrow_mut().made = format!("t/new\tbkhost:restored\tdead/{id}\tlocal\n{made}");
+    assert!(abandon(id));
+    assert_eq!(zpool.0.borrow().created.len(), all.len());
+    zpool.0.borrow_mut().made = made;
+    assert!(!abandon(id));
+    assert_eq!(zpool.0.borrow().created, ["t/new/inherited", "t/new/other", "t/new/part", "t/new/plain"]);
 }
 
 #[test]

@@ -249,6 +249,43 @@ fn several_subvolumes_are_swapped_together_or_not_at_all() {
         }
         assert_eq!(named(&btrfs, "bkhost-aside").len(), aside.len() + 2);
         assert!(named(&btrfs, "partial").is_empty());
+        // Killed at any of its commands, and the same again.
+        let to = btrfs.text(&format!("again of {archive}"));
+        let args = ["restore", id(&set), "--to", &to, "--confirm", bk.instance()];
+        let mut halves = 0;
+        for n in (4..).step_by(5) {
+            let died = bk.doomed(&args, &format!("after:child-ended:{n}")).end();
+            halves += named(&btrfs, "partial").len();
+            if died.code != 0 {
+                let again = bk.run(&args);
+                assert_eq!(again.code, 0, "{archive} {n}: {again}");
+            }
+            assert!(named(&btrfs, "partial").is_empty());
+            for (n, name) in ["one", "two"].iter().enumerate() {
+                assert_eq!(listing(&Path::new(&to).join(name)), truth[n]);
+                btrfs.delete(&format!("again of {archive}/{name}"));
+            }
+            btrfs.delete(&format!("again of {archive}"));
+            if died.code == 0 {
+                break;
+            }
+        }
+        assert!(halves > 0, "no half was left");
+        let mut died = 0;
+        for n in (9..).step_by(5) {
+            let outcome =
+                bk.doomed(&["restore", id(&set), "--confirm", bk.instance()], &format!("after:child-ended:{n}")).end();
+            if outcome.code == 0 {
+                break;
+            }
+            died += 1;
+            in_place(&bk, id(&set)).ok();
+            for (n, dir) in dirs.iter().enumerate() {
+                assert_eq!(listing(dir), truth[n]);
+            }
+        }
+        assert!(died > 0);
+        assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(bk.state().to_str().unwrap()));
     }
 }
 

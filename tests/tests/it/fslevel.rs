@@ -311,5 +311,22 @@ fn what_changes_after_the_check_is_noticed() {
     assert!(mark.exists() && btrfs.snaps().is_empty() && bk.stored().is_empty());
     server.sql("DROP TABLESPACE late");
     bk.config(&[&application_none(), &database(&server, "files", &keys), &disk]);
-    bk.backup();
+    // What takes the longer the more files there are, the look through them, is had before the lock and after it.
+    let events = bk.run(&["run", "--json"]).ok().events();
+    let at = |what: &str, phase: &str| events.iter().position(|e| e["event"] == what && e["phase"] == phase).unwrap();
+    let looks: Vec<usize> = (0..events.len())
+        .filter(|&n| events[n]["what"].as_str().is_some_and(|what| what.contains("look through")))
+        .collect();
+    let phases = ["check", "prepare", "lock", "capture", "unlock", "finish"];
+    let within = |phase: &str| {
+        let (from, to) = (at("phase-started", phase), at("phase-ended", phase));
+        looks.iter().filter(|&&look| (from..to).contains(&look)).count()
+    };
+    let found: Vec<(&str, usize)> = phases
+        .into_iter()
+        .filter(|&phase| events.iter().any(|e| e["phase"] == phase))
+        .map(|p| (p, within(p)))
+        .collect();
+    assert!(found.contains(&("capture", 0)) && found.iter().map(|(_, n)| n).sum::<usize>() == looks.len(), "{found:?}");
+    assert!(["check", "prepare", "finish"].into_iter().all(|phase| found.contains(&(phase, 1))), "{found:?}");
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bkhost_tests::{Bkhost, Outcome, application_none, is_inside, listing, run_inside, tool};
+use bkhost_tests::{Bkhost, Outcome, PgFiles, application_none, is_inside, listing, run_inside, tool};
 
 /// Compiling a plugin takes its time in there: have it done out here.
 fn compiled() {
@@ -407,10 +407,89 @@ fn failures() {
     // Somebody has its name: refused before anything is taken from them.
     let id = bk.backup_id();
     nothing_left(&bk);
+    interrupted(&bk, &id, &ext);
     // A restore that fails takes its volume with it: there is no room for it.
     sh("lvcreate -q -y -Wn -n filler -l 100%FREE vg0 2>/dev/null");
     refused(&bk.run(&["restore", &id, "--to", "vg0/again", "--confirm", bk.instance()]), &["free"]);
     assert_eq!(sh("lvs --noheadings -o lv_name vg0 2>/dev/null | grep -c again || true"), "0");
+}
+
+/// Restores into a new volume that die, are cancelled, or fail in the middle, and the same ones again.
+fn interrupted(bk: &Bkhost, id: &str, original: &Path) {
+    let expected = listing(original);
+    let restore = ["restore", id, "--to", "vg0/again", "--confirm", bk.instance()];
+    let there = || sh("lvs --noheadings -o lv_name vg0 2>/dev/null | grep again || true");
+    let whole = || {
+        assert_eq!(listing(&mount("again")), expected);
+        sh("umount /mnt/again; lvremove -q -y vg0/again 2>/dev/null");
+    };
+    // Children: where the volume is mounted, lvs, lvcreate, mke2fs, mount. While lvcreate runs, right after it, with the volume mounted, and when it is complete.
+    let mut left = 0;
+    for point in ["after:child-started:3", "after:child-ended:3", "after:child-ended:5", "before:restored:1"] {
+        let died = bk.doomed(&restore, point).end();
+        assert_eq!(died.code, -1, "{point}: {died}");
+        let complete = point == "before:restored:1";
+        left += usize::from(!there().is_empty());
+        if point == "after:child-ended:5" {
+            assert!(std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains("/staging/"));
+        } else {
+            bk.run(&["recover"]).ok();
+            assert_eq!(there().is_empty(), !complete, "{point}");
+        }
+        let again = bk.run(&restore);
+        assert_eq!(again.code, 0, "{point}: {again}");
+        nothing_of_a_restore(bk);
+        whole();
+    }
+    assert!(left >= 3, "a half was left {left} times");
+    // Cancelled.
+    let restoring = bk.doomed(&restore, "after:child-ended:5:stop");
+    bkhost_tests::until("it stands still", Duration::from_secs(60), || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", restoring.pid())).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    });
+    restoring.signal(rustix::process::Signal::TERM);
+    restoring.signal(rustix::process::Signal::CONT);
+    restoring.end().fails(11, &["cancel"]);
+    assert_eq!(there(), "");
+    // What is not of that restore stays, whatever its name: of another restore, and without tags.
+    assert_eq!(bk.doomed(&restore, "after:child-ended:5").end().code, -1);
+    let tags = sh("lvs --noheadings -o lv_tags vg0/again 2>/dev/null");
+    let label = tags.split(',').find_map(|tag| tag.trim().strip_prefix("bkhost:restore=")).unwrap();
+    let others = [("again-1", format!("{}x", label)), ("again-2", String::new())];
+    for (name, label) in &others {
+        let tag = if label.is_empty() { String::new() } else { format!("--addtag bkhost:restore={label}") };
+        sh(&format!(
+            "lvcreate -q -y -Wn -n {name} -L 4M vg0 --addtag bkhost:instance={} --addtag bkhost:part=home {tag} 2>/dev/null",
+            bk.instance()
+        ));
+    }
+    // It is in use: told, tried again, and in nobody's way.
+    sh("mkdir -p /mnt/held; mount /dev/vg0/again /mnt/held");
+    refused(&bk.run(&["recover"]), &["vg0/again", "not complete", "somebody uses it"]);
+    refused(&bk.run(&restore), &["volume vg0/again exists"]);
+    sh("umount /mnt/held");
+    bk.run(&["recover"]).ok();
+    assert_eq!(there().split_whitespace().collect::<Vec<_>>(), ["again-1", "again-2"]);
+    sh("lvremove -q -y vg0/again-1 vg0/again-2 2>/dev/null");
+    // A command that fails in the middle.
+    let fails = bk.program("mount-fails", "exit 32");
+    let keys = format!("[part.programs]\nmount = {fails:?}\n");
+    bk.config(&[&application_none(), &part("home", &["vg0/ext"], ""), &keys]);
+    refused(&bk.run(&restore), &["mount"]);
+    assert_eq!(there(), "");
+    bk.config(&[&application_none(), &part("home", &["vg0/ext"], "")]);
+    bk.run(&restore).ok();
+    whole();
+}
+
+/// No mount, and no volume that is marked as not complete.
+#[track_caller]
+fn nothing_of_a_restore(bk: &Bkhost) {
+    let marked = sh("lvs --noheadings -o lv_full_name,lv_tags 2>/dev/null | grep bkhost:restore= || true");
+    assert_eq!(marked, "");
+    assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains("/staging/"));
+    bk.no_child_left();
 }
 
 fn together() {
@@ -474,7 +553,15 @@ fn together() {
         assert_eq!(&listing(&mount(name)), expected);
     }
     sh("umount /mnt/new-t /mnt/new-b; lvremove -q -y vg0/new-t vg0/new-b 2>/dev/null; umount /mnt/t /mnt/b");
-    bk.run(&["restore", &id, "--confirm", bk.instance()]).ok();
+    // Killed when the first is merged, and the second is or is not: the same again goes on.
+    let in_place = ["restore", &id, "--confirm", bk.instance()];
+    let mut restoring = bk.spawn(&[&in_place[..], &["--json"]].concat());
+    restoring.says("lvconvert\"");
+    restoring.says("lvconvert\"");
+    restoring.signal(rustix::process::Signal::KILL);
+    assert_eq!(restoring.end().code, -1);
+    let again = bk.run(&in_place).ok();
+    assert!(again.stderr.contains("vg0/t was merged by the restore that was interrupted"), "{again}");
     for (name, expected) in ["t", "b"].iter().zip(&expected) {
         assert_eq!(&listing(&mount(name)), expected);
     }
@@ -512,6 +599,75 @@ fn together() {
     // Both can be backed up again.
     let _ = bk.backup_id();
     nothing_left(&bk);
+    holds_a_database(&a, &b);
+}
+
+/// The part of a database server asks whether the volumes hold its files.
+fn holds_a_database(a: &Path, b: &Path) {
+    let bk = bkhost();
+    std::fs::remove_file(a.join("data")).unwrap();
+    let server = PgFiles::start(&a.join("pg"), &[]);
+    let config = |volumes: &[&str], keys: &str| {
+        let database = format!(
+            "[[part]]\nname = \"database\"\nplugin = \"postgresql-fslevel.wasm\"\n[part.config]\ndisk-part = \"files\"\n\
+             data-directory = {:?}\nhost = {:?}\n{keys}\n",
+            server.data(),
+            server.socket()
+        );
+        let files = part("files", volumes, "snapshot-size = \"32MiB\"");
+        let files = files.replace("[part.config]", "after = [\"database\"]\n[part.config]");
+        bk.config(&[&application_none(), &database, &files]);
+    };
+    let refuses = |says: &[&str]| {
+        let outcome = bk.run(&["check"]);
+        let all = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(outcome.code > 1 && says.iter().all(|text| all.contains(text)), "{says:?}: {outcome}");
+    };
+    config(&["vg0/b"], "");
+    refuses(&["is on no volume that the part files captures"]);
+    // Another volume is mounted in it: the host sees that, and which of them holds what.
+    config(&["vg0/a"], "");
+    let inside = server.data().join("pg_stat_tmp");
+    sh(&format!("mount /dev/vg0/b {}", inside.display()));
+    refuses(&["on other volumes", "pg_stat_tmp"]);
+    sh(&format!("umount {}", inside.display()));
+    // Two volumes are not sure of one instant.
+    let space = b.join("space");
+    sh(&format!(
+        "install -d -o postgres -g postgres {0}; chown postgres {1} {2}",
+        space.display(),
+        a.display(),
+        b.display()
+    ));
+    server.sql(&format!("CREATE TABLESPACE s LOCATION '{}'", space.display()));
+    config(&["vg0/a", "vg0/b"], &format!("tablespaces = [{space:?}]"));
+    refuses(&["the tablespace s", "vg0/b", "at one instant with vg0/a"]);
+    server.sql("DROP TABLESPACE s");
+
+    config(&["vg0/a"], "");
+    let checked = bk.run(&["check"]).ok();
+    assert!(format!("{checked}").contains("all on vg0/a"), "{checked}");
+    server.sql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS n");
+    let id = bk.backup_id();
+    server.sql("DROP TABLE t");
+    server.stop();
+    bk.run(&["restore", &id, "--to", "files=vg0/pg", "--to", "database=elsewhere", "--confirm", bk.instance()]).ok();
+    sh("umount /mnt/a; mount /dev/vg0/pg /mnt/a");
+    server.again();
+    assert_eq!(server.sql("SELECT count(*) FROM t"), "1000");
+    server.stop();
+    nothing_left_but_restored(&bk);
+}
+
+/// No snapshot and no mount; what is restored has a tag that says so.
+#[track_caller]
+fn nothing_left_but_restored(bk: &Bkhost) {
+    assert!(
+        ours().iter().all(|line| line.contains("bkhost:restored=") && !line.contains("bkhost:run=")),
+        "{:?}",
+        ours()
+    );
+    bk.no_child_left();
 }
 
 /// The last number in a file that may be written to.

@@ -596,6 +596,29 @@ fn a_restore_that_fails_drops_what_it_has_made_and_nothing_else() {
     let outcome = run.end().fails(11, &["cancelled"]);
     assert!(outcome.elapsed < Duration::from_secs(20), "{outcome}");
     assert_eq!(server.databases(&new), [""; 0]);
+    // The host is killed: the same again finds the half, knows it by its table, and begins anew.
+    std::fs::remove_file(&mark).unwrap();
+    let run = bk.spawn(&args);
+    until("the load", Duration::from_secs(20), || mark.exists());
+    run.signal(Signal::KILL);
+    assert_eq!(run.end().code, -1);
+    assert_eq!(server.databases(&new), [new.as_str()]);
+    bk.config(&[&application_none(), &part]);
+    restore(&bk, &id, Some(&new)).ok();
+    assert_eq!(content(server, &new), content(server, database));
+    bk.no_child_left();
+    // The half of another restore has such a table too.
+    server.sql("", &format!("DROP DATABASE `{new}`"));
+    load(&format!(r#"touch "{}"; head -c 5000 | mysql "$@"; sleep 60"#, mark.display()));
+    std::fs::remove_file(&mark).unwrap();
+    let run = bk.spawn(&args);
+    until("the load", Duration::from_secs(20), || mark.exists());
+    run.signal(Signal::KILL);
+    assert_eq!(run.end().code, -1);
+    server.sql(&new, "ALTER TABLE bkhost_restore_is_not_complete COMMENT = 'bkhost-another-20261121-014200-4f2a9c'");
+    bk.run(&["recover"]).ok();
+    assert_eq!(server.databases(&new), [new.as_str()]);
+    server.sql("", &format!("DROP DATABASE `{new}`"));
     // One that was there is neither filled nor dropped.
     server.sql("", &format!("CREATE DATABASE `{new}`"));
     bk.config(&[&application_none(), &part]);

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bkhost_tests::{Bkhost, Postgres, application_none, postgres, tool, until};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// Names that attack: all are databases.
@@ -160,16 +161,20 @@ fn nothing_is_left_when_one_of_several_cannot_be_restored() {
     let restore = ["restore", &id, "--confirm", bk.instance()];
     bk.run(&restore).fails(6, &["role", "restore-globals = true", "owners = false"]);
     assert_eq!(postgres.databases(bk.instance()), [""; 0]);
-    assert_eq!(postgres.databases(&temporary(&id)), [""; 0]);
+    assert_eq!(temporary(postgres, &bk), [""; 0]);
     bk.config(&[&application_none(), &part(postgres, &names, "owners = false")]);
     bk.run(&restore).ok();
     assert_eq!(postgres.databases(bk.instance()), names);
     names.iter().for_each(|name| postgres.drop(name));
 }
 
-/// What the names of the databases that a restore of this set fills begin with.
-fn temporary(id: &str) -> String {
-    format!("bkhost-restore-{}", id.replace('-', ""))
+/// The databases that restores of this instance have made, and not given their names.
+fn temporary(postgres: &Postgres, bk: &Bkhost) -> Vec<String> {
+    let runs: Vec<_> = std::fs::read_dir(bk.state().join("runs")).unwrap().map(|run| run.unwrap().path()).collect();
+    let ids: Vec<_> = runs.iter().map(|run| run.file_stem().unwrap().to_str().unwrap().replace('-', "")).collect();
+    let mut all = postgres.databases("bkhost-restore-");
+    all.retain(|name| ids.iter().any(|id| name.contains(id)));
+    all
 }
 
 #[test]
@@ -225,7 +230,29 @@ fn roles_come_back_where_asked_and_those_that_exist_stay_as_they_are() {
     assert_eq!(roles(), kept);
     assert_eq!(postgres.databases(&name), [""; 0]);
 
+    // One that is killed in the middle, with its roles made.
+    let mark = bk.path("filling");
+    let slow = bk.program(
+        "pg_restore-slow",
+        &format!(
+            r#"[ "$1" != --exit-on-error ] || {{ touch '{}'; sleep 60; }}; exec /usr/bin/pg_restore "$@""#,
+            mark.display()
+        ),
+    );
+    config(&format!("restore-globals = true\n[part.programs]\npg_restore = \"{}\"", slow.display()));
+    let running = bk.spawn(&restore);
+    until("it fills the database", Duration::from_secs(60), || mark.exists());
+    running.signal(Signal::KILL);
+    assert_eq!(running.end().code, -1);
+    assert_ne!(roles(), kept);
+    assert_eq!(temporary(postgres, &bk).len(), 1);
     config("restore-globals = true");
+    bk.run(&["recover"]).ok();
+    assert_eq!((roles(), temporary(postgres, &bk).len()), (kept.clone(), 0));
+    bk.no_child_left();
+    // And one that is killed when all is complete: it is not had again.
+    assert_eq!(bk.doomed(&restore, "before:restored:1").end().code, -1);
+    assert_eq!(postgres.databases(&name), std::slice::from_ref(&name));
     bk.run(&restore).ok();
     let after = postgres.sql("postgres", &facts);
     let changed =

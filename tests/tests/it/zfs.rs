@@ -412,13 +412,51 @@ fn a_receive_that_is_interrupted_leaves_nothing() {
     let outcome = running.end();
     assert_ne!(outcome.code, 0, "{outcome}");
     assert!(zfs.datasets(&to).is_empty(), "{outcome}");
-    // What another restore left is not touched.
-    bk.config(&[&application_none(), &part]);
+    // The host is killed while it receives the second; what others have in such a name stays.
     let partial = zfs.create(&format!("{}-r.bkhost-partial", bk.instance()));
-    bk.run(&["restore", &set, "--to", &to, "--confirm", bk.instance()]).fails(9, &[&partial, "exists"]);
-    assert_eq!(zfs.datasets(&to), std::slice::from_ref(&partial));
-    zfs.destroy(&partial);
+    let _ = std::fs::remove_file(&mark);
+    let sleeps = format!(
+        "if [ -e {0} ]; then {{ head -c 20000; sleep 60; }} | /usr/sbin/zfs \"$@\"; exit $?; fi; touch {0}; exec /usr/sbin/zfs \"$@\"",
+        mark.display()
+    );
+    with("sleeps", &sleeps);
+    let running = bk.spawn(&["restore", &set, "--to", &to, "--confirm", bk.instance()]);
+    until("it has received", Duration::from_secs(30), || mark.exists() && zfs.datasets(&to).len() > 1);
+    running.signal(Signal::KILL);
+    assert_eq!(running.end().code, -1);
+    bk.config(&[&application_none(), &part]);
     restore(&bk, &set, &to);
+    assert_eq!(zfs.datasets(&partial), std::slice::from_ref(&partial));
+    zfs.destroy(&partial);
+    bk.no_child_left();
+}
+
+/// Killed while it fills the second of two datasets, and when all is complete.
+#[test]
+fn a_restore_of_files_that_is_killed_is_had_again() {
+    let zfs = zfs();
+    let bk = Bkhost::inside(zfs);
+    let datasets = ["a", "b"].map(|name| zfs.create(&format!("{}-{name}", bk.instance())));
+    fill(&zfs.files(&datasets[0]), 1);
+    fill(&zfs.files(&datasets[1]), 2);
+    bk.config(&[&application_none(), &zfs.part("home", &[&datasets[0], &datasets[1]])]);
+    let set = bk.backup_id();
+    let to = zfs.name(&format!("{}-r", bk.instance()));
+    let args = ["restore", &set, "--to", &to, "--confirm", bk.instance()];
+    // Children: two mountpoints, three targets that are not there, the parent, the first dataset, the second.
+    for (point, left, complete) in [("after:child-ended:8", 3, false), ("before:restored:1", 3, true)] {
+        let died = bk.doomed(&args, point).end();
+        assert_eq!((died.code, zfs.datasets(&to).len()), (-1, left), "{point}: {died}");
+        bk.run(&["recover"]).ok();
+        assert_eq!(zfs.datasets(&to).is_empty(), !complete, "{point}");
+        let again = bk.run(&args).ok();
+        assert_eq!(again.stdout.contains("SKIPPED"), complete, "{again}");
+        for (name, dataset) in datasets.iter().enumerate() {
+            let restored = format!("{to}/{}-{}", bk.instance(), ["a", "b"][name]);
+            assert_eq!(listing(&zfs.files(&restored)), listing(&zfs.files(dataset)), "{point}");
+        }
+        zfs.destroy(&to);
+    }
 }
 
 /// Files in a directory of a dataset that no other dataset is mounted in.

@@ -35,6 +35,11 @@ pub trait Archived: Send + Sync {
     /// There is no such stream, or it cannot be opened.
     fn stream(&self, set: Option<&str>, name: &str) -> Result<Box<dyn Read + Send>>;
 
+    /// The label of the restore; none: it is no restore.
+    fn label(&self) -> Option<String> {
+        None
+    }
+
     /// Looks after a tree that was restored, but not by `extract`.
     ///
     /// # Errors
@@ -136,6 +141,12 @@ pub(super) async fn blocking<T: Send + 'static>(
 impl Host for State {
     async fn extract(&mut self, set: Option<String>, name: String, to: String) -> wasmtime::Result<Result<u64, Error>> {
         Ok(self.extract_tree(set, name, to).await.map_err(Into::into))
+    }
+
+    async fn label(&mut self) -> wasmtime::Result<Result<String, Error>> {
+        let label = self.archived.as_ref().and_then(|archived| archived.label());
+        let none = || CallError::new(Code::Unsupported, "only a `restore` has a label");
+        Ok(label.ok_or_else(none).map_err(Into::into))
     }
 
     async fn restored(&mut self, directory: String) -> wasmtime::Result<Result<(), Error>> {

@@ -50,15 +50,16 @@ pub struct Held {
 /// The other parts of a run, as one part sees them.
 #[async_trait]
 pub trait Others: Send + Sync {
-    /// Whether this part captures the directory, which has no symbolic links.
+    /// Whether this part captures the directory, which has no symbolic links. With `through`, the whole tree is looked through for
+    /// what is on other volumes.
     ///
     /// # Errors
     /// There is no such part, its plugin cannot tell, or what it tells is an error.
-    async fn holds(&self, part: &str, directory: PathBuf) -> Result<Option<Held>, CallError>;
+    async fn holds(&self, part: &str, directory: PathBuf, through: bool) -> Result<Option<Held>, CallError>;
 }
 
 impl State {
-    async fn held(&mut self, part: &str, directory: &str) -> Result<Option<Held>, CallError> {
+    async fn held(&mut self, part: &str, directory: &str, through: bool) -> Result<Option<Held>, CallError> {
         if !below(directory, "/source") {
             let path = text::line(directory, 200);
             return Err(CallError::denied(format!(
@@ -70,7 +71,7 @@ impl State {
         };
         let real = self.gate.host_path(directory, Access::Read).await?;
         real.dir()?;
-        self.interrupt.or(None, others.holds(part, real.path().to_owned())).await
+        self.interrupt.or(None, others.holds(part, real.path().to_owned(), through)).await
     }
 }
 
@@ -79,8 +80,9 @@ impl Host for State {
         &mut self,
         part: String,
         directory: String,
+        through: bool,
     ) -> wasmtime::Result<Result<Option<contract::Held>, Error>> {
-        let held = self.held(&part, &directory).await;
+        let held = self.held(&part, &directory, through).await;
         Ok(held.map_err(Into::into).map(|held| {
             held.map(|Held { volume, later, outside }| contract::Held {
                 volume: volume.name,

@@ -9,7 +9,7 @@ use cap_std::fs::Dir;
 use tokio_util::sync::CancellationToken;
 
 use super::step::Step;
-use crate::archive::ExtractOptions;
+use crate::archive::{ExtractOptions, SetId};
 use crate::capability::Mode;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::plugin::{Archived, Item};
@@ -47,7 +47,9 @@ async fn asked(session: &Session, step: &Step<'_>, workspace: Workspace) -> Resu
     let (abandon, reached) = (session.cancel.child_token(), CancellationToken::new());
     // What it has to say on its way, it says again when it is restored.
     let quiet = Session { reporter: Reporter::silent(), ..session.beside(abandon.clone()) };
+    let label = SetId::generate()?.label(session.instance());
     let archived = ArchivedPart::new(step.chain.clone(), ExtractOptions::default(), Reporter::silent());
+    let archived = archived.labelled(Some(label));
     let purpose = Purpose {
         mode: Mode::DryRun,
         restore_to: step.to.clone(),
@@ -83,6 +85,10 @@ impl Named {
 impl Archived for Named {
     fn items(&self) -> Vec<Item> {
         self.archived.items()
+    }
+
+    fn label(&self) -> Option<String> {
+        self.archived.label()
     }
 
     fn extract(&self, _: Option<&str>, _: &str, _: Dir, _: &CancellationToken) -> Result<u64> {

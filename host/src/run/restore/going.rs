@@ -51,7 +51,7 @@ impl<'a> Going<'a> {
             Err(error) => error,
         };
         // Those that are completed already are gone on with by the next restore.
-        match past::clean(self.session, &self.journal).await {
+        match past::clean(self.session, self.id, &self.journal).await {
             Ok(()) => {
                 self.journal.write(Record::Ended { ok: false })?;
                 Err(error)
@@ -68,7 +68,12 @@ impl<'a> Going<'a> {
         // First, so that a restore that dies right now does not forget them.
         for step in steps.iter().filter(|step| step.done.is_some()) {
             let part = step.part.name().to_owned();
-            self.journal.write(Record::Restoring { part: part.clone(), to: step.place(), partial: None })?;
+            self.journal.write(Record::Restoring {
+                part: part.clone(),
+                to: step.place(),
+                partial: None,
+                name: None,
+            })?;
             self.journal.write(Record::Restored { part })?;
         }
         let mut aftercare = Vec::new();
@@ -98,7 +103,8 @@ impl<'a> Going<'a> {
             (None, Some(directory)) => Some(Partial::whole(directory, id)?),
             (None, None) => None,
         };
-        journal.write(Record::Restoring { part: part.clone(), to: step.place(), partial: partial.clone() })?;
+        let (to, name) = (step.place(), step.name());
+        journal.write(Record::Restoring { part: part.clone(), to, partial: partial.clone(), name })?;
         if let Some(partial) = partial.clone() {
             blocking(move || partial.make()).await?;
         }
@@ -128,13 +134,14 @@ impl<'a> Going<'a> {
         into: Option<&Path>,
         repositories: Option<Arc<Repositories>>,
     ) -> Result<()> {
-        let Self { session, keeper, owners, .. } = self;
+        let Self { session, id, keeper, owners, .. } = self;
         if let (Some(chosen), Some(partial)) = (&step.chosen, partial) {
             let options = ExtractOptions { owners: *owners };
             return chosen.extract(partial, options, &session.reporter, &session.cancel).await;
         }
         let what = format!("part `{}` to be restored by {}", step.part.name(), step.part.plugin.name());
-        let means = Means { witness: Arc::clone(keeper) as _, owners: *owners, repositories };
+        let label = Some(id.label(session.instance()));
+        let means = Means { witness: Arc::clone(keeper) as _, owners: *owners, repositories, label };
         let restore = step.take(session, into, means);
         waiting_for(&session.reporter, || keeper.running_in(&what), restore).await
     }

@@ -14,6 +14,7 @@ mod plan;
 mod repositories;
 pub(super) mod step;
 mod target;
+mod unfinished;
 
 use std::time::{Duration, Instant};
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::partial::{How, Partial};
+use super::unfinished;
 use crate::archive::{Control, SetId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, waiting};
@@ -32,6 +33,8 @@ pub(in crate::run) struct Begun {
     pub(in crate::run) to: String,
     /// The directory that is written to meanwhile.
     pub(in crate::run) partial: Option<Partial>,
+    /// The operator's target, for a strategy that restores to a name.
+    pub(super) name: Option<String>,
     /// How far it is.
     pub(in crate::run) stage: Stage,
     /// For what comes into its place: when it last changed at its top.
@@ -64,9 +67,9 @@ pub(in crate::run) fn parts(entries: &[Entry]) -> Vec<Begun> {
     for Entry { record, time, .. } in entries {
         let mut top = None;
         let (name, stage) = match record {
-            Record::Restoring { part, to, partial } => {
-                let (part, to, partial) = (part.clone(), to.clone(), partial.clone());
-                parts.push(Begun { part, to, partial, stage: Stage::Writing, changed: String::new() });
+            Record::Restoring { part, to, partial, name } => {
+                let (part, to, partial, name) = (part.clone(), to.clone(), partial.clone(), name.clone());
+                parts.push(Begun { part, to, partial, name, stage: Stage::Writing, changed: String::new() });
                 continue;
             }
             Record::Settling { part, changed } => {
@@ -130,6 +133,12 @@ fn open(dirs: &StateDirs) -> impl Iterator<Item = Partial> {
     open.filter_map(|begun| begun.partial)
 }
 
+/// What dead restores of the instance have begun to restore to a name: the part, and where to as the plan shows it.
+pub(super) fn unfinished(dirs: &StateDirs) -> Vec<(String, String)> {
+    let open = journals(dirs).into_iter().flat_map(|(_, entries)| parts(&entries)).filter(Begun::is_open);
+    open.filter(|begun| begun.partial.is_none()).map(|begun| (begun.part, begun.to)).collect()
+}
+
 /// The journals of restores that can be read, the oldest first.
 fn journals(dirs: &StateDirs) -> Vec<(PathBuf, Vec<Entry>)> {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(dirs.runs())
@@ -183,7 +192,7 @@ pub(in crate::run) async fn recover(session: &Session, id: &SetId, journal: Arc<
     for pgid in orphans::kill(id, &left, &session.reporter).await {
         let _ = journal.write(Record::ChildEnded { pgid });
     }
-    clean(session, &journal).await?;
+    clean(session, id, &journal).await?;
     journal.write(Record::Ended { ok: false })
 }
 
@@ -191,20 +200,15 @@ pub(in crate::run) async fn recover(session: &Session, id: &SetId, journal: Arc<
 ///
 /// # Errors
 /// As [`recover_all`].
-pub(super) async fn clean(session: &Session, journal: &Arc<Journal>) -> Result<()> {
+pub(super) async fn clean(session: &Session, id: &SetId, journal: &Arc<Journal>) -> Result<()> {
     let say = |level, part: &str, text: String| session.reporter.message(level, Some(part), text);
     let mut failures = Vec::new();
     for begun in parts(&journal::read(journal.path())?) {
         let (part, changed) = (begun.part.clone(), begun.changed.clone());
         let Some(partial) = begun.partial.clone().filter(|_| begun.is_open()) else {
             if begun.is_open() {
-                let text = format!(
-                    "the restore to {} was interrupted: what it has made there, if anything, is for its strategy to \
-                     remove when it is restored again",
-                    begun.to
-                );
-                say(Level::Warning, &part, text);
-                journal.write(Record::Cleared { part })?;
+                let abandoned = unfinished::abandon(session, id, journal, &begun).await;
+                failures.extend(abandoned.err().map(|error| error.within(format!("part `{part}`"))));
             }
             continue;
         };

@@ -131,17 +131,17 @@ impl<'a> Plan<'a> {
         let (owners, accept) = (request.owners, request.accept.clone());
         let mut plan = Self { steps, owners, set, accept, again: request.again, refusals: Vec::new() };
         plan.skip_completed(session);
-        plan.refusals = plan.look(session).await;
+        plan.refusals = plan.look(session, &past::unfinished(&session.dirs)).await;
         Ok(plan)
     }
 
-    /// The same plan, as things stand now.
+    /// The same plan, as things stand now: dead restores were cleaned up after.
     ///
     /// # Errors
     /// It is refused.
     pub(super) async fn again(mut self, session: &Session) -> Result<Self> {
         self.skip_completed(session);
-        self.refusals = self.look(session).await;
+        self.refusals = self.look(session, &[]).await;
         self.accepted()
     }
 
@@ -209,7 +209,8 @@ impl<'a> Plan<'a> {
         None
     }
 
-    async fn look(&self, session: &Session) -> Vec<Error> {
+    /// `dead`: what restores that died have begun, which will be cleaned up before anything is restored.
+    async fn look(&self, session: &Session, dead: &[(String, String)]) -> Vec<Error> {
         let mut refusals: Vec<Error> = self.same_target().into_iter().collect();
         let left = past::partials(&session.dirs);
         for step in self.steps.iter().filter(|step| step.done.is_none()) {
@@ -238,7 +239,9 @@ impl<'a> Plan<'a> {
                 refusals.extend(refuse_running(session).await.err());
             }
         }
-        let now = |step: &&Planned<'_>| !step.original || session.config.restore.before.is_empty();
+        let left = |step: &Planned<'_>| dead.iter().any(|(part, to)| part == step.part.name() && *to == step.place());
+        let stands = |step: &Planned<'_>| !step.original || session.config.restore.before.is_empty();
+        let now = |step: &&Planned<'_>| stands(step) && !left(step);
         refusals.extend(self.foreseen(session, now).await);
         refusals
     }

@@ -41,9 +41,16 @@ pub(in crate::run) struct Means {
     pub(in crate::run) owners: OwnersBy,
     /// Looks after the repositories in it.
     pub(in crate::run) repositories: Option<Arc<Repositories>>,
+    /// By what the strategy marks what it makes; none: no journal knows of this.
+    pub(in crate::run) label: Option<String>,
 }
 
 impl Step<'_> {
+    /// The operator's target, for a strategy that restores to a name.
+    pub(in crate::run) fn name(&self) -> Option<String> {
+        self.to.clone().filter(|_| self.directory.is_none())
+    }
+
     /// Have the strategy restore the part: into `into`, which is there and empty, or else into what `to` names. What was
     /// archived has to be proved before. When the operator cancels, the strategy is given time to remove what it made.
     ///
@@ -54,7 +61,7 @@ impl Step<'_> {
         let abandon = CancellationToken::new();
         let options = ExtractOptions { owners: means.owners };
         let archived = ArchivedPart::new(self.chain.clone(), options, session.reporter.clone());
-        let archived = Arc::new(archived.looking_after(means.repositories));
+        let archived = Arc::new(archived.looking_after(means.repositories).labelled(means.label));
         let purpose = Purpose {
             target: into.map(Path::to_owned),
             restore_to: if into.is_none() { self.to.clone() } else { None },

@@ -18,6 +18,24 @@ struct Server {
     may_create_roles: bool,
 }
 
+impl Server {
+    fn ask() -> Result<Self> {
+        answers::parse(exec::run("server", &[])?.ok().map_err(explain)?.first_line())
+    }
+}
+
+/// The databases that the restore of this label has made and not given their names.
+pub(super) fn unnamed(label: &str) -> Result<Vec<String>> {
+    let mut databases = Server::ask()?.databases;
+    databases.retain(|name| name.starts_with(&names::temporaries(label)));
+    Ok(databases)
+}
+
+/// What the directory in the staging area is called into which the restore of this label extracts.
+pub(super) fn files(label: &str) -> String {
+    format!("{}files", names::temporaries(label))
+}
+
 /// One database to make.
 pub(super) struct Target<'a> {
     pub(super) from: &'a Database,
@@ -36,13 +54,15 @@ pub(super) struct Target<'a> {
 pub(super) struct Plan<'a> {
     pub(super) targets: Vec<Target<'a>>,
     server: Server,
+    /// Where it extracts.
+    pub(super) files: String,
 }
 
 impl<'a> Plan<'a> {
     /// Decide what becomes what. Asks the server what there is, and changes nothing.
-    pub(super) fn new(config: &Config, state: &'a State, to: Option<&str>) -> Result<Self> {
+    pub(super) fn new(config: &Config, state: &'a State, to: Option<&str>, label: &str) -> Result<Self> {
         let chosen = chosen(config.databases(), &state.databases)?;
-        let server: Server = answers::parse(exec::run("server", &[])?.ok().map_err(explain)?.first_line())?;
+        let server = Server::ask()?;
         let mut targets = Vec::new();
         for (n, (name, from)) in chosen.iter().enumerate() {
             let facts = from.facts.as_ref().filter(|_| state.pg_dump.is_some()).ok_or_else(|| {
@@ -54,16 +74,11 @@ impl<'a> Plan<'a> {
                 facts,
                 name: target_name(name, chosen.len(), to)?,
                 new: to.is_some(),
-                temporary: names::temporary(&state.label, n),
+                temporary: names::temporary(label, n),
                 owner: owner(config, &server, facts),
             });
         }
-        Ok(Self { targets, server })
-    }
-
-    /// A name that no other restore has.
-    pub(super) fn unique(&self) -> &str {
-        self.targets.first().map_or("bkhost-restore", |target| &target.temporary)
+        Ok(Self { targets, server, files: files(label) })
     }
 
     /// Whether it can be done.

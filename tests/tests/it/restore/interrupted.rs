@@ -3,16 +3,10 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
-use bkhost_tests::{Bkhost, Running, application_none, directory_part, listing};
+use bkhost_tests::{Bkhost, application_none, directory_part, listing};
 use rustix::process::Signal;
 
 use super::{backed_up, names};
-
-fn doomed(bk: &Bkhost, args: &[&str], point: &str) -> Running {
-    let mut command = bk.command(args);
-    command.env("BKHOST_TEST", "1").env("BKHOST_FAULT_POINT", point);
-    Running::start(command, false)
-}
 
 /// What is left of restores beside and in their targets.
 fn partial(bk: &Bkhost) -> Vec<String> {
@@ -33,7 +27,7 @@ fn killed_at_every_record_and_restored_again() {
             }
             let to = target.display().to_string();
             let restore = ["restore", &id, "--to", &to, "--confirm", bk.instance()];
-            let died = doomed(&bk, &restore, &point).end();
+            let died = bk.doomed(&restore, &point).end();
             assert_eq!(died.code, -1, "{point}: {died}");
             // Whole, or as if nothing had been: never a part of it.
             let there = names(&bk.path("")).into_iter().filter(|name| name.ends_with("target/file")).count();
@@ -77,7 +71,7 @@ fn cancelled() {
             std::fs::set_permissions(&target, PermissionsExt::from_mode(0o2710)).unwrap();
         }
         let to = target.display().to_string();
-        let restore = doomed(&bk, &["restore", &id, "--to", &to, "--confirm", bk.instance()], "after:restoring:1:stop");
+        let restore = bk.doomed(&["restore", &id, "--to", &to, "--confirm", bk.instance()], "after:restoring:1:stop");
         bkhost_tests::until("it stands still", Duration::from_secs(20), || {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", restore.pid())).unwrap_or_default();
             stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
@@ -109,7 +103,7 @@ fn parts_that_are_whole_are_not_restored_twice() {
     bk.run(&["restore", &id, "--to", &to[0], "--to", &same, "--confirm", bk.instance()])
         .fails(9, &["would both go to"]);
     assert!(!bk.path("r-one").exists());
-    let died = doomed(&bk, &restore, "before:restoring:2").end();
+    let died = bk.doomed(&restore, "before:restoring:2").end();
     assert_eq!(died.code, -1, "{died}");
     let first = ["one", "two"].into_iter().find(|part| bk.path(&format!("r-{part}")).exists()).unwrap();
     let inode = |part: &str| std::fs::metadata(bk.path(&format!("r-{part}/file"))).unwrap().ino();
@@ -139,7 +133,7 @@ fn what_others_put_there_meanwhile_stays() {
         if existing {
             std::fs::create_dir(&target).unwrap();
         }
-        assert_eq!(doomed(&bk, &restore, "before:settling:1").end().code, -1);
+        assert_eq!(bk.doomed(&restore, "before:settling:1").end().code, -1);
         if !existing {
             std::fs::create_dir(&target).unwrap();
         }
@@ -151,14 +145,14 @@ fn what_others_put_there_meanwhile_stays() {
         std::fs::remove_dir_all(&target).unwrap();
     }
     // It was whole, and about to come into its place, which has been taken. The next restore is not told that it is done.
-    assert_eq!(doomed(&bk, &restore, "after:settling:1").end().code, -1);
+    assert_eq!(bk.doomed(&restore, "after:settling:1").end().code, -1);
     std::fs::create_dir(&target).unwrap();
     std::fs::write(target.join("theirs"), "theirs").unwrap();
     bk.run(&restore).fails(9, &["not empty", "theirs"]);
     assert_eq!((names(&target), partial(&bk)), (vec!["theirs".to_owned()], Vec::new()));
     std::fs::remove_file(target.join("theirs")).unwrap();
     // Where some of it may be in place already, it is gone on with when that is possible. Meanwhile others are restored.
-    assert_eq!(doomed(&bk, &restore, "after:settling:1").end().code, -1);
+    assert_eq!(bk.doomed(&restore, "after:settling:1").end().code, -1);
     std::fs::write(target.join("file"), "theirs").unwrap();
     bk.run(&["recover"]).fails(9, &["in the way", "`file`"]);
     bk.run(&restore).fails(9, &["in the way", "`file`"]);
