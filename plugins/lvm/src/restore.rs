@@ -72,12 +72,8 @@ fn remove(label: &str, to: &str, patience: Duration) -> Result<()> {
     }
     own::each(made(label, to)?.iter().filter(|volume| volume.is_of("restore", label)), |volume| {
         let name = format!("{}/{}", group(to), volume.name);
-        retry(patience, busy, || own::ok(exec::run("remove-target", &[("volume", &name)])?).map(drop)).map_err(
-            |error| {
-                let hint = format!("{}; then: lvremove {name}", own::in_use(&name));
-                error.context(format!("volume {name}, which is not complete")).hint(hint)
-            },
-        )
+        retry(patience, busy, || own::ok(exec::run("remove-target", &[("volume", &name)])?).map(drop))
+            .map_err(|error| error.context(format!("volume {name}, which is not complete")).hint(own::in_use(&name)))
     })
 }
 

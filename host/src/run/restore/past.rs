@@ -208,7 +208,7 @@ pub(super) async fn clean(session: &Session, id: &SetId, journal: &Arc<Journal>)
         let Some(partial) = begun.partial.clone().filter(|_| begun.is_open()) else {
             if begun.is_open() {
                 let abandoned = unfinished::abandon(session, id, journal, &begun).await;
-                failures.extend(abandoned.err().map(|error| error.within(format!("part `{part}`"))));
+                failures.extend(abandoned.err());
             }
             continue;
         };
@@ -243,9 +243,10 @@ pub(super) async fn clean(session: &Session, id: &SetId, journal: &Arc<Journal>)
     match combine(failures) {
         None => Ok(()),
         Some(error) => {
-            Err(Error::new(error.kind(), "what an interrupted restore has left could not all be cleaned up")
-                .hint("`bkhost recover`, or the next restore, tries again")
-                .because(error))
+            let again = "`bkhost recover`, or the next restore, tries again";
+            let hint = error.hint_text().map_or_else(|| again.to_owned(), |hint| format!("{hint}; {again}"));
+            let text = "what an interrupted restore has left could not all be cleaned up";
+            Err(Error::new(error.kind(), text).hint(hint).because(error))
         }
     }
 }
