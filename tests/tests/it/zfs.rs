@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bkhost_tests::{Bkhost, Running, Simulator, Zfs, application_none, listing, noise, until, zfs};
+use bkhost_tests::{Bkhost, Running, Simulator, Zfs, application_none, directory_part, listing, noise, until, zfs};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -431,7 +431,7 @@ fn a_receive_that_is_interrupted_leaves_nothing() {
     bk.no_child_left();
 }
 
-/// Killed while it fills the second of two datasets, and when all is complete.
+/// Killed while it fills the second of two datasets, and when all is complete; another part was restored before.
 #[test]
 fn a_restore_of_files_that_is_killed_is_had_again() {
     let zfs = zfs();
@@ -439,23 +439,32 @@ fn a_restore_of_files_that_is_killed_is_had_again() {
     let datasets = ["a", "b"].map(|name| zfs.create(&format!("{}-{name}", bk.instance())));
     fill(&zfs.files(&datasets[0]), 1);
     fill(&zfs.files(&datasets[1]), 2);
-    bk.config(&[&application_none(), &zfs.part("home", &[&datasets[0], &datasets[1]])]);
+    let plain = bk.path("plain");
+    std::fs::create_dir(&plain).unwrap();
+    std::fs::write(plain.join("f"), "1").unwrap();
+    let after = directory_part("plain", &plain).replace("[part.config]", "after = [\"home\"]\n[part.config]");
+    bk.config(&[&application_none(), &zfs.part("home", &[&datasets[0], &datasets[1]]), &after]);
     let set = bk.backup_id();
-    let to = zfs.name(&format!("{}-r", bk.instance()));
-    let args = ["restore", &set, "--to", &to, "--confirm", bk.instance()];
+    let (to, beside) = (zfs.name(&format!("{}-r", bk.instance())), bk.path("restored"));
+    let targets = [format!("home={to}"), format!("plain={}", beside.display())];
+    let args = ["restore", &set, "--to", &targets[0], "--to", &targets[1], "--confirm", bk.instance()];
     // Children: two mountpoints, three targets that are not there, the parent, the first dataset, the second.
-    for (point, left, complete) in [("after:child-ended:8", 3, false), ("before:restored:1", 3, true)] {
+    for (point, complete) in [("after:child-ended:8", false), ("before:restored:2", true)] {
         let died = bk.doomed(&args, point).end();
-        assert_eq!((died.code, zfs.datasets(&to).len()), (-1, left), "{point}: {died}");
-        bk.run(&["recover"]).ok();
-        assert_eq!(zfs.datasets(&to).is_empty(), !complete, "{point}");
+        assert_eq!((died.code, zfs.datasets(&to).len()), (-1, 3), "{point}: {died}");
+        if complete {
+            bk.run(&["recover"]).ok();
+            assert_eq!(zfs.datasets(&to).len(), 3);
+        }
         let again = bk.run(&args).ok();
-        assert_eq!(again.stdout.contains("SKIPPED"), complete, "{again}");
-        for (name, dataset) in datasets.iter().enumerate() {
-            let restored = format!("{to}/{}-{}", bk.instance(), ["a", "b"][name]);
+        assert_eq!(again.stdout.matches("SKIPPED").count(), 1 + usize::from(complete), "{again}");
+        for (dataset, name) in datasets.iter().zip(["a", "b"]) {
+            let restored = format!("{to}/{}-{name}", bk.instance());
             assert_eq!(listing(&zfs.files(&restored)), listing(&zfs.files(dataset)), "{point}");
         }
+        assert_eq!(listing(&beside), listing(&plain));
         zfs.destroy(&to);
+        std::fs::remove_dir_all(&beside).unwrap();
     }
 }
 
