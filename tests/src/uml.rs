@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::{Running, script};
 
 /// What a kernel may take, boot and test together.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(420);
 
 /// Whether this is such a kernel.
 #[must_use]
