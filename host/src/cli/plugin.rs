@@ -81,6 +81,8 @@ fn print(plugin: &Plugin, name: &str) {
     let directory = plugin.manifest().restore.target == RestoreTarget::Directory;
     let without = if directory { "into a scratch directory, compared by bkhost" } else { "cannot be rehearsed" };
     field("drill", own(plugin.rehearses(), "rehearses a restore itself", without));
+    let without = if directory { "by bkhost" } else { "by hand" };
+    field("unfinished", own(plugin.abandons(), "removes what a restore that died has left", without));
     output::line("\nIt asks for:");
     for exec in &manifest.exec {
         field("command", format!("{} {}", exec.program, argv(exec)));
