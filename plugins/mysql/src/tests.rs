@@ -143,7 +143,10 @@ fn config(more: &str) -> Config {
 }
 
 fn on<T>(machine: &Machine, body: impl FnOnce() -> T) -> T {
-    testing::host(Part::default(), machine.clone(), body).0
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("state")).unwrap();
+    let part = Part { root: root.path().to_owned(), ..Part::default() };
+    testing::host(part, machine.clone(), body).0
 }
 
 /// The slots of the dump that this machine would get, and where it says that its binary log is.
@@ -268,7 +271,10 @@ fn a_restore_makes_loads_and_completes() {
     restore_on(&machine, &state(&["app"], Flavor::Mysql), Some("new")).unwrap();
     let asked = machine.0.asked.borrow().clone();
     let at = |what: &str| asked.iter().position(|asked| asked == what).unwrap_or_else(|| panic!("{what} of {asked:?}"));
-    assert!(at("create-new new utf8mb4 utf8mb4_bin") < at("load") && at("load") < at("complete-new new"));
+    assert!(
+        at("create-new new bkhost-test-20261121-120000-0a1b2c utf8mb4 utf8mb4_bin") < at("load")
+            && at("load") < at("complete-new new")
+    );
     assert!(!asked.iter().any(|asked| asked.starts_with("drop")));
     restore_on(&machine, &state(&["app"], Flavor::Mysql), None).unwrap();
     assert_eq!(*machine.0.schemas.borrow(), ["new", "app"]);
@@ -288,7 +294,10 @@ fn a_restore_that_fails_drops_what_it_made() {
         }));
         machine.0.schemas.borrow_mut().push("other".into());
         restore_on(&machine, &state(&["app", "two"], Flavor::Mysql), None).unwrap_err();
-        assert!(machine.asked("drop-original app") && machine.asked("drop-original two"));
+        // Only what carries the label of this restore.
+        for database in ["app", "two"] {
+            assert!(machine.asked(&format!("drop-original {database} bkhost-test-20261121-120000-0a1b2c")));
+        }
         assert_eq!(*machine.0.schemas.borrow(), ["other"]);
     }
 }

@@ -178,7 +178,9 @@ impl Process for Psql {
 
 fn with<T>(played: &Played, name: &str, keys: serde_json::Value, body: impl FnOnce(&mut Postgresql) -> T) -> T {
     let root = std::env::temp_dir().join(format!("bkhost-postgresql-{}-{name}", std::process::id()));
-    std::fs::create_dir_all(root.join("staging")).unwrap();
+    for dir in ["staging", "state"] {
+        std::fs::create_dir_all(root.join(dir)).unwrap();
+    }
     let part = Part { root: root.clone(), ..Part::default() };
     let mut config = serde_json::json!({"host": "/s", "port": 5432, "database": "app", "maintenance-database": "postgres",
         "format": "directory", "jobs": 2, "compress": 0, "count-rows": true, "globals": "auto", "restore-globals": false,
