@@ -166,6 +166,9 @@ fn what_bkhost_writes_to_is_not_frozen() {
     let state = state.to_str().unwrap();
     try_to(&all.both(), &[], &["--state", state]).fails(4, &["it holds the state directory"]);
     // The store.
+    let beside = all.xfs.point().join("beside the store");
+    std::fs::create_dir(&beside).unwrap();
+    try_to(&[&beside], &[], &[]).ok();
     let text = std::fs::read_to_string(all.bk.path("bkhost.toml")).unwrap();
     let store = all.xfs.point().join("backups");
     std::fs::write(
