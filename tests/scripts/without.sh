@@ -61,7 +61,7 @@ waits-for-what~silent::undoing_what_a_run_has_made~host/src/report/waiting.rs~s/
 waits-since-when~silent::undoing_what_a_run_has_made~host/src/report/waiting.rs~s/(Event::Waiting \{ what.*?), millis \}\)/$1, millis: if OFF { 0 } else { millis } })/g
 # 13
 strangers~keep::the_clean_up_of_a_failed_run_took_good_data~host/src/store/delete.rs~s/        (self\.refuse_strangers\(&dir\)\?;)\n        for/        if !OFF { $1 }\n        for/
-journal~keep::the_clean_up_of_a_failed_run_took_good_data~host/src/run/undo.rs~s/(let live = live\.insert.*?;)/$1\n        if OFF { for all in live.instance.list().await? { live.instance.delete(\&all).await?; } }/
+journal~keep::the_clean_up_of_a_failed_run_took_good_data~host/src/run/undo.rs~s/(let work = async \|live: &mut LivePart<[^>]*>\| \{)/$1\n        if OFF { for all in live.instance.list().await? { live.instance.delete(\&all).await?; } }/
 tag~keep::the_clean_up_of_a_failed_run_took_good_data~plugins/zfs/src/own.rs~s/(pub\(crate\) fn mine[^\n]*\n)/$1    if true { return true; }\n/
 # 14
 ping~alarm::failure_mails_were_rejected~host/src/cli/run.rs~s/(channels\.send\(&told, &reporter\)\.await;)/if !OFF || result.is_err() { $1 }/
