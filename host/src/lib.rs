@@ -9,6 +9,7 @@ pub mod capability;
 pub mod cli;
 pub mod config;
 pub mod demo;
+mod drafts;
 pub mod error;
 pub mod git;
 pub mod notify;

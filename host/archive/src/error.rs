@@ -136,6 +136,12 @@ impl Error {
         &self.inner.details
     }
 
+    /// The first fact of this name.
+    #[must_use]
+    pub fn detail_of(&self, name: &str) -> Option<&str> {
+        self.details().iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// The messages of the causes, outermost first.
     #[must_use]
     pub fn causes(&self) -> Vec<String> {
@@ -150,6 +156,18 @@ impl Error {
             next = cause.source();
         }
         causes
+    }
+
+    /// The failure in one line, with what is right behind it.
+    #[must_use]
+    pub fn with_cause(&self) -> String {
+        self.causes().first().map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"))
+    }
+
+    /// The failure in one line, with all that is behind it.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        self.causes().into_iter().fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
     }
 
     /// The facts by their names: where several have the same one, the later ones get a number.

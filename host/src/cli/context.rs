@@ -174,13 +174,7 @@ impl Context {
 
     /// [`run::reveal`]. What is found damaged is noted.
     pub(super) async fn reveal(&self, set: StoredSet) -> Result<StoredSet> {
-        match run::reveal(set.clone()).await {
-            Ok(revealed) => Ok(revealed),
-            Err(error) => {
-                run::note_damage(&self.reporter(), &set, &error).await;
-                Err(error)
-            }
-        }
+        run::noted(&self.reporter(), &set, run::reveal(set.clone()).await).await
     }
 
     /// A store by its name in the configuration, or by its location.

@@ -12,6 +12,7 @@ use super::args::ExportArgs;
 use super::context::Context;
 use super::output;
 use crate::archive::{Compression, Format, Layers};
+use crate::drafts::remove_unheld;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::report::Level;
 use crate::run::{self, Crypto, Exported};
@@ -136,18 +137,11 @@ async fn to_file(
 
 /// Removes what killed exports have left in the directory: files that are called so, and that nobody holds.
 fn remove_left(dir: &Path) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    // A directory that cannot be read is told when it is written to.
+    let _ = remove_unheld(dir, |name| {
         let random = name.strip_prefix(DRAFT.0).and_then(|rest| rest.strip_suffix(DRAFT.1));
-        if random.is_some_and(|random| random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric()))
-            && entry.file_type().is_ok_and(|kind| kind.is_file())
-            && let Ok(file) = File::open(entry.path())
-            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
-        {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
+        random.is_some_and(|random| random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric()))
+    });
 }
 
 fn persist(part: NamedTempFile, to: &Path, force: bool) -> std::io::Result<()> {

@@ -49,13 +49,8 @@ pub(super) async fn ls(
         }
     };
     let cancel = context.cancel()?;
-    let count = match run::contents(&context.reporter(), &set, part, below, &cancel, print).await {
-        Ok(count) => count,
-        Err(error) => {
-            run::note_damage(&context.reporter(), &set, &error).await;
-            return Err(error);
-        }
-    };
+    let listed = run::contents(&context.reporter(), &set, part, below, &cancel, print).await;
+    let count = run::noted(&context.reporter(), &set, listed).await?;
     if count > 0 {
         return Ok(ExitCode::SUCCESS);
     }

@@ -61,13 +61,8 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Exit
         accept: args.accept_fingerprint,
         again: args.again,
     };
-    let plan = match RestorePlan::make(&session, &set, &parts, &request).await {
-        Ok(plan) => plan,
-        Err(error) => {
-            run::note_damage(&session.reporter, &set, &error).await;
-            return Err(error);
-        }
-    };
+    let plan = RestorePlan::make(&session, &set, &parts, &request).await;
+    let plan = run::noted(&session.reporter, &set, plan).await?;
     let id = set.manifest.id.to_string();
     let measured = measured(&set).await;
     print(context, &set.manifest.id, &plan, &session.config.restore, measured)?;
@@ -165,8 +160,7 @@ fn print(
         }
     });
     for refusal in plan.refusals() {
-        let why = refusal.causes().first().map(|cause| format!(": {cause}")).unwrap_or_default();
-        output::line(format!("     REFUSED as things stand: {refusal}{why}"));
+        output::line(format!("     REFUSED as things stand: {}", refusal.with_cause()));
     }
     Ok(())
 }

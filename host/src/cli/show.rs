@@ -3,15 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use jiff::Timestamp;
-
 use super::args::{KeyArgs, Place};
 use super::context::Context;
 use super::{offsite, output, tools};
 use crate::archive::set::{LockMode, ObjectRole};
 use crate::error::Result;
 use crate::run::{self, OffsiteCopy, ToldThere, blocking};
-use crate::store::{Author, Record, RecordKind, StoredSet};
+use crate::store::{Record, RecordKind, StoredSet};
 use crate::units;
 
 pub(super) async fn show(context: &Context, id: &str, keys: &KeyArgs, place: &Place) -> Result<ExitCode> {
@@ -43,30 +41,21 @@ pub(super) async fn show(context: &Context, id: &str, keys: &KeyArgs, place: &Pl
 
 /// What happened to the set since it was made, and, if it is a copy, before in the store that it came from.
 fn told(record: &Record) {
-    output::line(format!(
-        "{:<12} {}",
-        record.kind.name(),
-        line(record.at, &record.by, record.duration_ms, record.ok, &record.note)
-    ));
-    for there in ToldThere::of(record) {
-        let what = format!("{} in the store `{}` ", there.kind, there.store);
-        output::line(format!(
-            "{:<12} {what}{}",
-            "",
-            line(there.at, &there.by, there.duration_ms, there.ok, &there.note)
-        ));
+    output::line(format!("{:<12} {}", record.kind.name(), line(record)));
+    for ToldThere { store, record } in ToldThere::of(record) {
+        output::line(format!("{:<12} {} in the store `{store}` {}", "", record.kind, line(&record)));
     }
 }
 
-fn line(at: Timestamp, by: &Author, took: Option<u64>, ok: bool, note: &Option<String>) -> String {
-    let mut text = format!("{at} ({} ago) by {} on {}", units::age(at), by.user, by.host);
-    if let Some(took) = took {
+fn line(record: &Record) -> String {
+    let mut text = format!("{} ({} ago) by {} on {}", record.at, units::age(record.at), record.by.user, record.by.host);
+    if let Some(took) = record.duration_ms {
         text.push_str(&format!(", took {}", units::human_millis(took)));
     }
-    if !ok {
+    if !record.ok {
         text.push_str(", FAILED");
     }
-    if let Some(note) = note {
+    if let Some(note) = &record.note {
         text.push_str(&format!(": {note}"));
     }
     text

@@ -180,7 +180,7 @@ async fn one(way: &Way<'_>, entry: &SetEntry, copied: &mut Copied) -> Result<()>
     let in_use = in_use::read(&session.reporter, &set, "copy").await?;
     let sent = objects(way, &set, &writer).await;
     if let Err(error) = &sent
-        && error.details().iter().any(|(name, _)| name == SOURCE)
+        && error.detail_of(SOURCE).is_some()
     {
         damage::note(&session.reporter, &set, error).await;
     }

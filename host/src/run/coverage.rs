@@ -116,10 +116,7 @@ pub(super) fn stores(session: &Session, parts: &[Part]) -> Result<()> {
     let local = config.stores.iter().filter(|store| Path::new(&store.to).is_absolute());
     for store in local {
         // The first run makes the directory: until then, what counts is where it will be.
-        let path = Path::new(&store.to);
-        let real =
-            path.ancestors().find_map(|above| Some(above.canonicalize().ok()?.join(path.strip_prefix(above).ok()?)));
-        let Some(real) = real else { continue };
+        let real = resolved(Path::new(&store.to));
         let inside = |part: &&Part| holds(part, &real, &mounts).is_some_and(|below| !leaves_out(part, &below, true));
         if let Some(part) = parts.iter().find(inside) {
             let name = part.name();
@@ -134,6 +131,12 @@ pub(super) fn stores(session: &Session, parts: &[Part]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A path without symbolic links and dots, as far as it is there.
+pub(super) fn resolved(path: &Path) -> PathBuf {
+    let there = path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
+    there.map_or_else(|| path.to_owned(), |(above, rest)| above.join(rest))
 }
 
 /// Where in what a part backs up this path is: below a directory that its plugin reads, or the dataset or volume that is

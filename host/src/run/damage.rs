@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::prune::blocking;
 use super::sealed::{self, is_encrypted};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, Reporter};
 use crate::store::{Record, RecordKind, StoredSet};
 
 /// Note what this failure, of something that read the set, says of it. Most say nothing: what was found has to be an object.
 /// A store that does not take the note does not make the set worse: that is told.
-pub(crate) async fn note(reporter: &Reporter, set: &StoredSet, error: &Error) {
-    if detail(error, "object").is_none() {
+pub(super) async fn note(reporter: &Reporter, set: &StoredSet, error: &Error) {
+    if error.detail_of("object").is_none() {
         return;
     }
     let Some(record) = record(set, error) else { return };
@@ -22,24 +22,31 @@ pub(crate) async fn note(reporter: &Reporter, set: &StoredSet, error: &Error) {
     }
 }
 
+/// What came of something that read the set, whose failure is noted.
+///
+/// # Errors
+/// That failure.
+pub(crate) async fn noted<T>(reporter: &Reporter, set: &StoredSet, result: Result<T>) -> Result<T> {
+    if let Err(error) = &result {
+        note(reporter, set, error).await;
+    }
+    result
+}
+
 /// What is recorded of the set; none: the failure says nothing of it.
 pub(super) fn record(set: &StoredSet, error: &Error) -> Option<Record> {
     if error.kind() != ErrorKind::Damaged && !is_lost(error) {
         return None;
     }
     // It may be another set's object, on which this one builds: then that one is damaged, and this one with it.
-    let whose = detail(error, "set").and_then(|set| set.parse().ok()).unwrap_or_else(|| set.manifest.id.clone());
+    let whose = error.detail_of("set").and_then(|set| set.parse().ok()).unwrap_or_else(|| set.manifest.id.clone());
     Some(Record::new(RecordKind::Damaged, &whose).failed(sealed::told(set, error)).detail(facts(set, error)))
 }
 
 /// What and where.
 pub(super) fn facts(set: &StoredSet, error: &Error) -> Value {
-    let file = detail(error, "file").filter(|_| !is_encrypted(set));
-    json!({ "object": detail(error, "object"), "file": file, "set": detail(error, "set") })
-}
-
-fn detail<'a>(error: &'a Error, name: &str) -> Option<&'a str> {
-    error.details().iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    let file = error.detail_of("file").filter(|_| !is_encrypted(set));
+    json!({ "object": error.detail_of("object"), "file": file, "set": error.detail_of("set") })
 }
 
 /// Whether the operating system has the object and does not give it: a bad sector, or somebody took the right to read it. Who
@@ -52,7 +59,7 @@ fn is_lost(error: &Error) -> bool {
     while let Some(cause) = next {
         let code = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
         if code.is_some_and(|code| LOST.contains(&Errno::from_raw_os_error(code))) {
-            return error.kind() == ErrorKind::Store && detail(error, "object").is_some();
+            return error.kind() == ErrorKind::Store && error.detail_of("object").is_some();
         }
         next = cause.source();
     }
@@ -91,7 +98,7 @@ mod tests {
         let failed = |code| verify_stored(Failing(5, code), &object, &Control::none()).unwrap_err();
         for (code, lost) in [(libc(rustix::io::Errno::IO), true), (libc(rustix::io::Errno::TIMEDOUT), false)] {
             let error = failed(code);
-            assert_eq!((error.kind(), detail(&error, "object")), (ErrorKind::Store, Some("home.tar.zst")));
+            assert_eq!((error.kind(), error.detail_of("object")), (ErrorKind::Store, Some("home.tar.zst")));
             assert_eq!(is_lost(&error), lost, "{error:?}");
             assert!(error.causes()[0].contains("os error"), "{:?}", error.causes());
         }

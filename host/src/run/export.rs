@@ -63,10 +63,7 @@ pub async fn export(
     cancel: &CancellationToken,
 ) -> Result<Exported> {
     let in_use = in_use::read(reporter, set, EXPORT).await?;
-    let exported = write(reporter, set, to, format, cancel).await;
-    if let Err(error) = &exported {
-        damage::note(reporter, set, error).await;
-    }
+    let exported = damage::noted(reporter, set, write(reporter, set, to, format, cancel).await).await;
     in_use.end().await;
     exported
 }

@@ -63,7 +63,7 @@ pub use check::{Found, preflight};
 pub use contents::{Content, contents};
 pub use copy::{Copied, ToldThere, copy};
 pub use crypto::Crypto;
-pub(crate) use damage::note as note_damage;
+pub(crate) use damage::noted;
 pub use drill::{Drilled, DrilledPart, How as DrilledHow, drill};
 pub use dry::{Planned, dry_run};
 pub use export::{Exported, export, import, read_back};

@@ -138,16 +138,12 @@ pub fn is_encrypted(set: &StoredSet) -> bool {
 #[must_use]
 pub(super) fn told(set: &StoredSet, error: &Error) -> String {
     if !is_encrypted(set) {
-        return error
-            .causes()
-            .first()
-            .filter(|_| error.kind() == ErrorKind::Store)
-            .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+        return if error.kind() == ErrorKind::Store { error.with_cause() } else { error.to_string() };
     }
     // The objects' names are those of the parts.
-    match (error.kind(), error.details().iter().find(|(name, _)| name == "object")) {
-        (ErrorKind::Damaged, Some((_, object))) => format!("`{object}` is damaged"),
-        (ErrorKind::Store, Some((_, object))) => format!("`{object}` cannot be read"),
+    match (error.kind(), error.detail_of("object")) {
+        (ErrorKind::Damaged, Some(object)) => format!("`{object}` is damaged"),
+        (ErrorKind::Store, Some(object)) => format!("`{object}` cannot be read"),
         (kind, _) => format!("{kind:?}"),
     }
 }

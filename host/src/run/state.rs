@@ -69,9 +69,7 @@ impl StateDirs {
     /// # Errors
     /// If it cannot be made.
     pub fn drill(&self) -> Result<PathBuf> {
-        let dir = self.instance.join("drill");
-        make(&dir, 0o711)?;
-        Ok(dir)
+        self.workplace("drill")
     }
 
     /// Where plugins check what was archived, each in a directory of its own. Made if it is missing.
@@ -79,9 +77,7 @@ impl StateDirs {
     /// # Errors
     /// If it cannot be made.
     pub fn verify(&self) -> Result<PathBuf> {
-        let dir = self.instance.join("verify");
-        make(&dir, 0o711)?;
-        Ok(dir)
+        self.workplace("verify")
     }
 
     /// Where plugins check what a run is about to publish. Made if it is missing.
@@ -89,7 +85,11 @@ impl StateDirs {
     /// # Errors
     /// If it cannot be made.
     pub fn proof(&self) -> Result<PathBuf> {
-        let dir = self.instance.join("proof");
+        self.workplace("proof")
+    }
+
+    fn workplace(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.instance.join(name);
         make(&dir, 0o711)?;
         Ok(dir)
     }

@@ -43,7 +43,7 @@ impl Target {
         if self.required || matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Internal) {
             return Err(error);
         }
-        let why = error.causes().into_iter().fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+        let why = error.in_full();
         if self.dropped.set(why.clone()).is_ok() {
             let text =
                 format!("the store `{}` drops out of this run, which goes on without it: {why}", self.store.name());

@@ -182,7 +182,7 @@ impl Store {
             // Each link is looked at only if one is not whole: what a part needs of it may be, all the same.
             let doubtful = chains.filter(|part| !whole(&entries, &proved, manifest, &part.name));
             if let Some(e) = doubtful.filter_map(|part| self.bases(instance, manifest, &part.name).err()).next() {
-                broken.push((entry.id.clone(), with_cause(&e)));
+                broken.push((entry.id.clone(), e.with_cause()));
             }
         }
         for (id, why) in broken {
@@ -213,7 +213,7 @@ impl Store {
             Err(e) => {
                 // Is it the set, or the whole store?
                 self.names(instance)?;
-                SetState::Damaged(with_cause(&e))
+                SetState::Damaged(e.with_cause())
             }
         };
         let needs = match &state {
@@ -285,7 +285,7 @@ impl Store {
         }
         match self.manifest(&entries, instance, id) {
             Ok(manifest) => Ok(SetState::Proved(Box::new(manifest))),
-            Err(e) if e.kind() == ErrorKind::Damaged => Ok(SetState::Damaged(with_cause(&e))),
+            Err(e) if e.kind() == ErrorKind::Damaged => Ok(SetState::Damaged(e.with_cause())),
             Err(e) => Err(e),
         }
     }
@@ -314,7 +314,7 @@ impl Store {
                     format!(
                         "part `{part}` of set {built} cannot be restored without set {id}, which {}",
                         if kind == e.kind() {
-                            format!("is not whole: {}", with_cause(&e))
+                            format!("is not whole: {}", e.with_cause())
                         } else {
                             "is missing".into()
                         }
@@ -451,8 +451,4 @@ fn base_of<'a>(manifest: &'a SetManifest, part: &str) -> Option<&'a SetId> {
 /// Whether bkhost could have given a file in a set's directory this name.
 pub(super) fn is_known_name(name: &str) -> bool {
     matches!(name, MANIFEST | MARKER) || is_draft(name) || check_object_name(name).is_ok()
-}
-
-fn with_cause(error: &Error) -> String {
-    error.causes().first().map_or_else(|| error.message().to_owned(), |cause| format!("{}: {cause}", error.message()))
 }

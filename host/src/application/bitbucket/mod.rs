@@ -122,8 +122,7 @@ fn finding(severity: Severity, subject: &str, message: String, hint: Option<&str
 }
 
 fn from_error(severity: Severity, subject: &str, error: &Error) -> Finding {
-    let message = std::iter::once(error.message().to_owned()).chain(error.causes()).collect::<Vec<_>>().join(": ");
-    Finding { kind: error.kind(), ..finding(severity, subject, message, error.hint_text()) }
+    Finding { kind: error.kind(), ..finding(severity, subject, error.in_full(), error.hint_text()) }
 }
 
 #[async_trait]

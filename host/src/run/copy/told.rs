@@ -6,15 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Copied, Way};
 use crate::error::Result;
 use crate::report::Level;
 use crate::run::prune::blocking;
-use crate::store::{Author, Record, RecordKind, SetEntry};
+use crate::store::{Record, RecordKind, SetEntry};
 
 /// What is remembered of a place where a set was.
 const HISTORY: [RecordKind; 3] = [RecordKind::Verify, RecordKind::Drill, RecordKind::Restore];
@@ -25,33 +24,14 @@ const HISTORY: [RecordKind; 3] = [RecordKind::Verify, RecordKind::Drill, RecordK
 pub struct ToldThere {
     /// That store's name.
     pub store: String,
-    /// What it tells.
-    pub kind: RecordKind,
-    /// When.
-    pub at: Timestamp,
-    /// Who wrote it.
-    pub by: Author,
-    /// How long it took, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub duration_ms: Option<u64>,
-    /// Whether it went well.
-    pub ok: bool,
-    /// For people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    /// The record, without its detail.
+    #[serde(flatten)]
+    pub record: Record,
 }
 
 impl ToldThere {
     fn new(store: &str, record: &Record) -> Self {
-        Self {
-            store: store.to_owned(),
-            kind: record.kind,
-            at: record.at,
-            by: record.by.clone(),
-            duration_ms: record.duration_ms,
-            ok: record.ok,
-            note: record.note.clone(),
-        }
+        Self { store: store.to_owned(), record: record.clone().detail(Value::Null) }
     }
 
     /// What the record of a copy tells of the places where the set was, the oldest first.
@@ -67,11 +47,14 @@ pub(super) fn history(way: &Way<'_>, set: &SetEntry) -> Record {
     let from = way.from.name();
     let earlier = set.records.list.iter().flat_map(ToldThere::of);
     let mut told: Vec<_> = earlier.chain(set.records.list.iter().map(|record| ToldThere::new(from, record))).collect();
-    told.sort_by_key(|told| told.at);
-    let newest: BTreeMap<_, _> =
-        told.into_iter().filter(|told| HISTORY.contains(&told.kind)).map(|told| (told.kind, told)).collect();
+    told.sort_by_key(|told| told.record.at);
+    let newest: BTreeMap<_, _> = told
+        .into_iter()
+        .filter(|told| HISTORY.contains(&told.record.kind))
+        .map(|told| (told.record.kind, told))
+        .collect();
     let mut newest: Vec<_> = newest.into_values().collect();
-    newest.sort_by_key(|told| told.at);
+    newest.sort_by_key(|told| told.record.at);
     Record::new(RecordKind::Copy, &set.id)
         .note(format!("from the store `{from}`"))
         .detail(json!({ "from": from, "told": newest }))

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::partial::Partial;
+use super::past;
 use super::plan::Planned;
 use super::repositories::{Aftercare, Repositories, profile_of, tell};
 use super::step::Means;
-use super::{in_full, past};
 use crate::archive::{Control, ExtractOptions, OwnersBy, SetId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, waiting, waiting_for};
@@ -57,7 +57,7 @@ impl<'a> Going<'a> {
                 Err(error)
             }
             Err(left) => {
-                let left = in_full(&left);
+                let left = left.in_full();
                 self.session.reporter.message(Level::Error, None, left.clone());
                 Err(error.detail("not cleaned up", left))
             }

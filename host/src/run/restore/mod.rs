@@ -97,7 +97,7 @@ pub async fn restore(session: &Session, set: &StoredSet, plan: Plan<'_>) -> Resu
         if past::left_near(&session.dirs, plan.directories()) {
             return Err(error);
         }
-        session.reporter.message(Level::Error, None, in_full(&error));
+        session.reporter.message(Level::Error, None, error.in_full());
     }
     // It may have been planned a while ago: the operator was asked since.
     let plan = session.phase(Phase::Plan, plan.again(session)).await?;
@@ -116,19 +116,13 @@ pub async fn restore(session: &Session, set: &StoredSet, plan: Plan<'_>) -> Resu
         Ok(()) => session.phase(Phase::Restore, taken(session, &run, &id, &plan)).await,
         Err(error) => Err(error),
     };
-    if let Err(error) = &result {
-        damage::note(&session.reporter, set, error).await;
-    }
+    let result = damage::noted(&session.reporter, set, result).await;
     let parts: Vec<_> = plan.steps.iter().map(|step| (step.part.name().to_owned(), step.to.clone())).collect();
     let whole = plan.steps.iter().all(|step| step.done.is_none() && step.chosen.is_none())
         && parts.len() == set.manifest.parts.len();
     record(session, set, &parts, whole, start.elapsed(), result.as_ref().err()).await;
     let aftercare = result?;
     Ok(Restored { id, parts, aftercare, duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX) })
-}
-
-fn in_full(error: &Error) -> String {
-    error.causes().into_iter().fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Take the steps, with the operator's commands around them if something goes to its original place.

@@ -17,7 +17,7 @@ use crate::capability::manifest::RestoreTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::waiting;
 use crate::run::chain::Chain;
-use crate::run::coverage;
+use crate::run::coverage::{self, resolved};
 use crate::run::fingerprint::Fingerprint;
 use crate::run::part::{Part, Purpose};
 use crate::run::session::Session;
@@ -285,12 +285,6 @@ fn is_original(step: &Step<'_>, chosen: Option<&Chosen>) -> bool {
             texts.contains(to.as_str()) || to.split(',').all(named)
         }
     }
-}
-
-/// A path without symbolic links and dots, as far as it is there.
-fn resolved(path: &Path) -> PathBuf {
-    let there = path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
-    there.map_or_else(|| path.to_owned(), |(above, rest)| above.join(rest))
 }
 
 /// The identifiers of the system that a part was made of, and of the one that it would be restored to.

@@ -198,18 +198,13 @@ fn all(results: Vec<Result<u64>>) -> Result<u64> {
             Err(e) if e.kind() == ErrorKind::Cancelled => return Err(e),
             Err(e) => {
                 first = Some(match first.take() {
-                    Some(first) => first.detail("and", with_cause(&e)),
+                    Some(first) => first.detail("and", e.with_cause()),
                     None => e,
                 });
             }
         }
     }
     first.map_or(Ok(sum), Err)
-}
-
-/// A failure in one line.
-fn with_cause(error: &Error) -> String {
-    error.causes().first().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn at_once() -> usize {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, open};
 
+use crate::drafts::remove_unheld;
 use crate::store::is_serial;
 
 /// Larger is no lease.
@@ -33,7 +34,7 @@ pub(super) fn change(path: &Path, old: Option<&[u8]>, new: Option<&[u8]>) -> io:
     super::existing(super::make_dir(dir))?;
     // Not at each renewal.
     if old.is_none() || new.is_none() {
-        tidy(dir)?;
+        remove_unheld(dir, |name| name.strip_prefix(DRAFT).is_some_and(is_serial))?;
     }
     match (old, new) {
         (None, Some(new)) => create(dir, path, new),
@@ -46,22 +47,6 @@ fn read(file: &mut File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Removes the drafts of those who were killed while they wrote them: a draft is locked as long as it is anybody's. Best
-/// effort: one that stays is in nobody's way.
-fn tidy(dir: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name().to_str().and_then(|name| name.strip_prefix(DRAFT)).is_some_and(is_serial)
-            && entry.file_type().is_ok_and(|kind| kind.is_file())
-            && let Ok(file) = File::open(entry.path())
-            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
-        {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
-    Ok(())
 }
 
 /// A file of its own with this content, on disk; its lock is held as long as the file is open.

@@ -87,9 +87,7 @@ pub(crate) fn rehearse(plugin: &AmazonRds, snapshot: &Snapshot) -> Result<Vec<Fi
     }
     let mut state: State = snapshot.state()?;
     state.throw_away();
-    let (instance, part) = (config::instance(), config::part());
-    let drill = format!("{instance}/{part}");
-    let target = names::drill(&instance, &part);
+    let (drill, target) = drilled();
     let word = state.kind.names().word;
     let made = make(plugin, snapshot, state, target.clone(), Some(drill.clone()))?;
     removal::remove_drilled(&plugin.rds, &drill, &made)?;
@@ -99,15 +97,20 @@ pub(crate) fn rehearse(plugin: &AmazonRds, snapshot: &Snapshot) -> Result<Vec<Fi
     )])
 }
 
+/// What a drill of this part tags what it makes with, and how it calls it.
+fn drilled() -> (String, String) {
+    let (instance, part) = (config::instance(), config::part());
+    (format!("{instance}/{part}"), names::drill(&instance, &part))
+}
+
 /// Delete what a drill of this part has made, and nothing else.
 pub(crate) fn clear(plugin: &AmazonRds) -> Result<()> {
-    let (instance, part) = (config::instance(), config::part());
-    let target = names::drill(&instance, &part);
+    let (drill, target) = drilled();
     let mut candidates = vec![(plugin.kind, target.clone())];
     if plugin.kind == Kind::Cluster {
         candidates.insert(0, (Kind::Instance, names::member(&target, 1)?));
     }
-    let going = removal::remove_drilled(&plugin.rds, &format!("{instance}/{part}"), &candidates)?;
+    let going = removal::remove_drilled(&plugin.rds, &drill, &candidates)?;
     removal::gone(&plugin.rds, &going)
 }
 
