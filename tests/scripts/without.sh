@@ -31,7 +31,7 @@ sizes~keep::the_tool_had_deleted_old_backups alarm::luck_gave_a_snapshot_of_six_
 found-damaged~several::what_was_found_damaged_is_not_copied_and_not_read~host/src/store/list.rs~s/entry\.records\.damage\(\)\.map/entry.records.damage().filter(|_| !OFF).map/
 after-publish~keep::the_tool_had_deleted_old_backups~host/src/run/backup.rs~s/(    sweep\(session, &stores, id\)\.await\?;)/$1\n    if OFF { let _ = prune::after_backup(session, \&parts, \&stores).await; }/
 keep-proved-min~keep::the_tool_had_deleted_old_backups~host/src/store/retention/rules.rs~s/zip\(1\.\.=self\.proved_min\)/zip(1..=if OFF { 0 } else { self.proved_min })/
-coming-upon~damage::every_object_in_every_way damage::all_that_is_damaged_is_told_and_what_is_whole_restores~host/src/run/damage.rs~s/if detail\(error, "object"\)\.is_none\(\)/if OFF || detail(error, "object").is_none()/
+coming-upon~damage::every_object_in_every_way damage::all_that_is_damaged_is_told_and_what_is_whole_restores~host/src/run/damage.rs~s/if error\.detail_of\("object"\)\.is_none\(\)/if OFF || error.detail_of("object").is_none()/
 # 6
 coverage-parts~coverage::the_database_was_not_in_the_plan~host/src/run/coverage.rs~s/\.find\(\|wanted\| there\(\)/.find(|wanted| !OFF \&\& there()/
 coverage-kinds~coverage::the_database_was_not_in_the_plan~host/src/run/coverage.rs~s/\.find\(\|wanted\| parts\.iter\(\)/.find(|wanted| !OFF \&\& parts.iter()/
